@@ -1,0 +1,35 @@
+using System.Collections.Immutable;
+using System.Net;
+
+namespace VmSidecar.Configuration;
+
+/// <summary>Parsed settings of <c>Dns/</c>.</summary>
+internal sealed record DnsOptions
+{
+    /// <summary>ISTIO_META_DNS_CAPTURE or ISTIO_META_ENABLE_DNS_SERVER.</summary>
+    public required bool Enabled { get; init; }
+
+    /// <summary>UDP and TCP sockets, by default 127.0.0.1:15053 and [::1]:15053.</summary>
+    public required ImmutableArray<IPEndPoint> Listen { get; init; }
+
+    /// <summary>Followed live for upstreams and search domains.</summary>
+    public required string ResolvConf { get; init; }
+
+    /// <summary>Namespace of this workload, for short names.</summary>
+    public required string Namespace { get; init; }
+
+    /// <summary>The node's DNS domain, e.g. <c>vm-ns.svc.cluster.local</c>.</summary>
+    public required string Domain { get; init; }
+
+    /// <summary>Folder of the last table and VIP assignments.</summary>
+    public required string StateDirectory { get; init; }
+
+    /// <summary>Whole time allowed for one forwarded query (DNS_FORWARD_TIMEOUT).</summary>
+    public TimeSpan ForwardTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>DNS_FORWARD_PARALLEL: ask all upstreams at once.</summary>
+    public bool ForwardParallel { get; init; }
+
+    /// <summary>True for 1.10's answers where they differ (--dns-compat 1.10).</summary>
+    public bool Compat110 { get; init; }
+}

@@ -1,0 +1,88 @@
+using System.Collections.Immutable;
+
+namespace VmSidecar.Configuration;
+
+/// <summary>Parsed settings of <c>Identity/</c> (reference: CA client, certificates on disk).</summary>
+internal sealed record IdentityOptions
+{
+    /// <summary><c>host:port</c> of the CA (CA_ADDR, default the discovery address).</summary>
+    public required string CaAddress { get; init; }
+
+    /// <summary>TLS server name of the CA; null: host of the address.</summary>
+    public string? CaServerName { get; init; }
+
+    /// <summary>True when CA_ADDR ends in :15010.</summary>
+    public bool CaPlaintext { get; init; }
+
+    /// <summary>PEM roots that verify the CA; null: the OS store (CA_ROOT_CA=SYSTEM).</summary>
+    public string? CaRootFile { get; init; }
+
+    /// <summary>PEM roots that verify istiod's xDS; null: the OS store (XDS_ROOT_CA=SYSTEM).</summary>
+    public string? XdsRootFile { get; init; }
+
+    /// <summary>PROV_CERT: folder with cert-chain.pem, key.pem for client authentication; null: none.</summary>
+    public string? ProvisionedDirectory { get; init; }
+
+    /// <summary>OUTPUT_CERTS: folder that receives issued certificates; null: none.</summary>
+    public string? OutputDirectory { get; init; }
+
+    /// <summary>Mode of files in <see cref="OutputDirectory"/>: 0600, or 0644 on Kubernetes.</summary>
+    public bool OutputWorldReadable { get; init; }
+
+    /// <summary>Token file; null: no token is ever read.</summary>
+    public string? TokenFile { get; init; }
+
+    /// <summary>Used when <see cref="TokenFile"/> is missing, e.g. a persistent copy; null: none.</summary>
+    public string? PersistentTokenFile { get; init; }
+
+    /// <summary>FILE_MOUNTED_CERTS: certificates from files, no CA.</summary>
+    public bool FileMounted { get; init; }
+
+    public required string TrustDomain { get; init; }
+    public required string Namespace { get; init; }
+    public required string ServiceAccount { get; init; }
+
+    /// <summary>Sent as metadata <c>clusterid</c>, also when empty.</summary>
+    public required string ClusterId { get; init; }
+
+    /// <summary>Requested lifetime (SECRET_TTL).</summary>
+    public TimeSpan Ttl { get; init; } = TimeSpan.FromHours(24);
+
+    /// <summary>Renew when this share of the lifetime remains.</summary>
+    public double GraceRatio { get; init; } = 0.5;
+
+    /// <summary>Random offset of <see cref="GraceRatio"/>, plus or minus.</summary>
+    public double GraceJitter { get; init; } = 0.01;
+
+    /// <summary>RSA, ECDSA P-256 or P-384.</summary>
+    public KeyAlgorithm Algorithm { get; init; } = KeyAlgorithm.Rsa;
+
+    /// <summary>RSA key size, bits, at least 2048.</summary>
+    public int RsaBits { get; init; } = 2048;
+
+    /// <summary>PKCS8_KEY: PEM form PRIVATE KEY instead of the algorithm's own.</summary>
+    public bool Pkcs8 { get; init; }
+
+    /// <summary>Value of request metadata <c>CertSigner</c>.</summary>
+    public string CertSigner { get; init; } = "";
+
+    /// <summary>CA_HEADER_*: extra metadata on CA calls.</summary>
+    public ImmutableArray<KeyValuePair<string, string>> CaHeaders { get; init; } = [];
+
+    /// <summary>XDS_HEADER_*: extra metadata on xDS streams.</summary>
+    public ImmutableArray<KeyValuePair<string, string>> XdsHeaders { get; init; } = [];
+
+    public TimeSpan KeepAliveInterval { get; init; } = TimeSpan.FromSeconds(30);
+    public TimeSpan KeepAliveTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>The identity asked for, <c>spiffe://TD/ns/NS/sa/SA</c>, raw concatenation.</summary>
+    public string SpiffeId => $"spiffe://{TrustDomain}/ns/{Namespace}/sa/{ServiceAccount}";
+}
+
+/// <summary>Key algorithms of ECC_SIGNATURE_ALGORITHM / ECC_CURVE.</summary>
+internal enum KeyAlgorithm
+{
+    Rsa,
+    EcdsaP256,
+    EcdsaP384,
+}

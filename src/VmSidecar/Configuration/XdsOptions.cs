@@ -1,0 +1,34 @@
+namespace VmSidecar.Configuration;
+
+/// <summary>Parsed settings of <c>Xds/</c>.</summary>
+internal sealed record XdsOptions
+{
+    /// <summary>Unix socket served to Envoy.</summary>
+    public required string Socket { get; init; }
+
+    /// <summary>istiod, <c>host:port</c>, resolved at each dial.</summary>
+    public required string DiscoveryAddress { get; init; }
+
+    /// <summary>TLS server name; null: host of the address (localhost becomes istiod.istio-system.svc).</summary>
+    public string? ServerName { get; init; }
+
+    /// <summary>controlPlaneAuthPolicy NONE.</summary>
+    public bool Plaintext { get; init; }
+
+    /// <summary>True when the agent consumes NDS (the DNS server runs).</summary>
+    public bool SubscribeNames { get; init; }
+
+    /// <summary>PROXY_CONFIG_XDS_AGENT: the agent consumes PCDS.</summary>
+    public bool SubscribeTrust { get; init; }
+
+    /// <summary>ISTIO_DELTA_XDS: null = by observation (delta unless the server says UNIMPLEMENTED); else forced.</summary>
+    public bool? Delta { get; init; }
+
+    /// <summary>Folder for the mode last seen and, later, last good resources.</summary>
+    public required string StateDirectory { get; init; }
+
+    /// <summary>Largest message either way, bytes.</summary>
+    public int MaxMessage { get; init; } = 200 * 1024 * 1024;
+
+    public required NodeOptions Node { get; init; }
+}

@@ -1,0 +1,45 @@
+using System.Security.Cryptography.X509Certificates;
+
+namespace VmSidecar.Grpc;
+
+/// <summary>What both ends of a call can do: read frames and write frames. One reader and one writer at a time; the two may run together.</summary>
+internal interface IGrpcStream
+{
+    /// <summary>The next message, or null when the other side has ended its half.</summary>
+    ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop);
+
+    /// <summary>Writes and flushes one message; returns when HTTP/2 flow control has taken it. Throws <see cref="GrpcException"/> when the stream has ended.</summary>
+    ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop);
+}
+
+/// <summary>The client's side of one call. Dispose resets the stream if it has not ended.</summary>
+internal interface IGrpcClientCall : IGrpcStream, IAsyncDisposable
+{
+    /// <summary>Half-closes: no more messages from us.</summary>
+    ValueTask CompleteAsync(CancellationToken stop);
+
+    /// <summary>How the call ended. Valid once <see cref="IGrpcStream.ReadAsync"/> has returned null; a reset or lost connection is a status too, never an exception from ReadAsync.</summary>
+    GrpcStatus Status { get; }
+}
+
+/// <summary>The server's side of one call. The handler's return value becomes the trailers.</summary>
+internal interface IGrpcServerCall : IGrpcStream
+{
+    /// <summary>The path, <c>/package.Service/Method</c>.</summary>
+    string Method { get; }
+
+    /// <summary>Request metadata by lower-case name; the first value where a name repeats.</summary>
+    string? Metadata(string name);
+
+    /// <summary>All values of a request header, in order.</summary>
+    IReadOnlyList<string> MetadataAll(string name);
+
+    /// <summary>The verified client certificate, null when none was given.</summary>
+    X509Certificate2? ClientCertificate { get; }
+
+    /// <summary>Address of the peer for logs; empty for a unix socket.</summary>
+    string Peer { get; }
+}
+
+/// <summary>Serves one call. The token fires when the client is gone or the server stops. The returned status ends the call; a thrown GrpcException does too.</summary>
+internal delegate Task<GrpcStatus> GrpcHandler(IGrpcServerCall call, CancellationToken aborted);

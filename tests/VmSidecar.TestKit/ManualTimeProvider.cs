@@ -1,0 +1,101 @@
+namespace VmSidecar.TestKit;
+
+/// <summary>A clock that moves only when told. A test awaits the moment a timer is armed, then advances. Thread-safe.</summary>
+internal sealed class ManualTimeProvider : TimeProvider
+{
+    private readonly Lock _gate = new();
+    private readonly List<ManualTimer> _timers = [];
+    private readonly Queue<TimeSpan> _armed = new();
+    private TaskCompletionSource _armedSignal = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private DateTimeOffset _now;
+
+    public ManualTimeProvider(DateTimeOffset? start = null) => _now = start ?? new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
+
+    public override DateTimeOffset GetUtcNow() { lock (_gate) { return _now; } }
+
+    public override long GetTimestamp() => GetUtcNow().UtcTicks;
+
+    public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+    public override TimeZoneInfo LocalTimeZone => TimeZoneInfo.Utc;
+
+    public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+    {
+        var timer = new ManualTimer(this, callback, state);
+        timer.Change(dueTime, period);
+        return timer;
+    }
+
+    /// <summary>The due time of the next timer armed and not yet taken by this method; waits for one, at most <paramref name="deadline"/> of real time.</summary>
+    public async Task<TimeSpan> NextTimerAsync(TimeSpan deadline)
+    {
+        long begin = System.GetTimestamp();
+        while (true)
+        {
+            Task signal;
+            lock (_gate)
+            {
+                if (_armed.TryDequeue(out TimeSpan due)) { return due; }
+                signal = _armedSignal.Task;
+            }
+            await signal.WaitAsync(deadline - System.GetElapsedTime(begin));
+        }
+    }
+
+    /// <summary>Moves the clock and runs every timer that falls due, in order of due time, on this thread.</summary>
+    public void Advance(TimeSpan by)
+    {
+        DateTimeOffset end;
+        lock (_gate) { end = _now + by; }
+        while (true)
+        {
+            ManualTimer? next;
+            lock (_gate)
+            {
+                next = _timers.Where(t => t.Due <= end).MinBy(t => t.Due);
+                if (next is null) { _now = end; return; }
+                if (next.Due > _now) { _now = next.Due; }
+                next.Fired();
+            }
+            next.Run();
+        }
+    }
+
+    /// <summary>Steps the wall clock without running timers: a clock jump.</summary>
+    public void Jump(TimeSpan by) { lock (_gate) { _now += by; } }
+
+    private sealed class ManualTimer(ManualTimeProvider owner, TimerCallback callback, object? state) : ITimer
+    {
+        private TimeSpan _period = Timeout.InfiniteTimeSpan;
+
+        public DateTimeOffset Due { get; private set; } = DateTimeOffset.MaxValue;
+
+        public bool Change(TimeSpan dueTime, TimeSpan period)
+        {
+            lock (owner._gate)
+            {
+                _period = period;
+                owner._timers.Remove(this);
+                if (dueTime == Timeout.InfiniteTimeSpan) { return true; }
+                Due = owner._now + dueTime;
+                owner._timers.Add(this);
+                owner._armed.Enqueue(dueTime);
+                owner._armedSignal.TrySetResult();
+                owner._armedSignal = new(TaskCreationOptions.RunContinuationsAsynchronously);
+                return true;
+            }
+        }
+
+        public void Fired()
+        {
+            if (_period > TimeSpan.Zero) { Due += _period; }
+            else { owner._timers.Remove(this); }
+        }
+
+        public void Run() => callback(state);
+
+        public void Dispose() { lock (owner._gate) { owner._timers.Remove(this); } }
+
+        public ValueTask DisposeAsync() { Dispose(); return ValueTask.CompletedTask; }
+    }
+}
