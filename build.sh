@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Everything a person does with this repository. `./build.sh help` lists the verbs.
+set -euo pipefail
+cd "$(dirname "$0")"
+export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 DOTNET_SKIP_FIRST_TIME_EXPERIENCE=1
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+die() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
+
+# What each verb needs beyond the .NET SDK: "command=debian-package".
+BUILD_TOOLS="clang=clang"
+LAB_TOOLS="ip=iproute2 iptables=iptables nft=nftables conntrack=conntrack curl=curl dig=bind9-dnsutils dnsmasq=dnsmasq-base setpriv=util-linux openssl=openssl ps=procps"
+TEST_TOOLS="unbound=unbound python3=python3 dnsperf=dnsperf"
+
+# Installs what is missing with apt when root; says what to install when not.
+need() {
+  local missing=()
+  for pair in "$@"; do
+    command -v "${pair%%=*}" >/dev/null 2>&1 || missing+=("${pair##*=}")
+  done
+  case " $* " in *" clang=clang "*) [ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev) ;; esac
+  case " $* " in *" python3=python3 "*) /usr/bin/python3 -c 'import grpc' 2>/dev/null || missing+=(python3-grpcio) ;; esac
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+    say "installing ${missing[*]}"
+    # No service of a package is to start on this machine: only the programs are wanted.
+    local policy=/usr/sbin/policy-rc.d made=0
+    if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; made=1; fi
+    local ok=0
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >out/apt.log 2>&1 && ok=1
+    [ "$made" = 1 ] && rm -f "$policy"
+    [ "$ok" = 1 ] || { tail -5 out/apt.log >&2; die "apt could not install: ${missing[*]}"; }
+  else
+    die "missing on this machine: ${missing[*]}. Install them (apt-get install ${missing[*]}) or run as root"
+  fi
+}
+
+sdk() { command -v dotnet >/dev/null 2>&1 || die "the .NET SDK 10 is not on PATH; install it first (dotnet-sdk-10.0)"; }
+
+rid() { case "$(uname -m)" in x86_64) echo linux-x64 ;; aarch64) echo linux-arm64 ;; *) die "no native build for $(uname -m)" ;; esac; }
+
+# Native AOT: on net10.0 where the SDK can get that compiler, otherwise on net9.0.
+aot_framework() {
+  local kept=out/aot-framework
+  if [ ! -s "$kept" ]; then
+    local probe; probe=$(mktemp -d)
+    cat >"$probe/probe.csproj" <<P
+<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><TargetFramework>net10.0</TargetFramework><PublishAot>true</PublishAot><RuntimeIdentifier>$(rid)</RuntimeIdentifier></PropertyGroup></Project>
+P
+    if dotnet restore "$probe/probe.csproj" -v q >/dev/null 2>&1; then echo net10.0 >"$kept"; else echo net9.0 >"$kept"; fi
+    rm -rf "$probe"
+  fi
+  cat "$kept"
+}
+
+publish() {
+  sdk; need $BUILD_TOOLS
+  local framework; framework=$(aot_framework)
+  say "publishing vmsidecar: native AOT on $framework for $(rid)"
+  dotnet publish src/VmSidecar/VmSidecar.csproj -c Release -f "$framework" -r "$(rid)" -p:Aot=true -p:ShippedFrameworks="$framework" \
+    -p:SourceRevisionId="$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" -o out/publish -v q
+  mkdir -p out/bin
+  install -m 0755 out/publish/vmsidecar out/bin/vmsidecar
+  ln -sfn vmsidecar out/bin/pilot-agent
+  ls -l out/bin/vmsidecar | awk '{printf "   out/bin/vmsidecar, %.1f MB\n", $5/1e6}' >&2
+}
+
+lab_build() {
+  dotnet build tests/VmSidecar.MeshLab/VmSidecar.MeshLab.csproj -c Debug -v q -p:ShippedFrameworks=net10.0
+  dotnet build tests/VmSidecar.MiniEnvoy/VmSidecar.MiniEnvoy.csproj -c Debug -v q -p:ShippedFrameworks=net10.0
+}
+
+lab() {
+  [ "$(id -u)" -eq 0 ] || die "run needs root, for network namespaces: sudo ./build.sh run $*"
+  need $LAB_TOOLS
+  exec dotnet exec tests/VmSidecar.MeshLab/bin/Debug/net10.0/mesh-lab.dll run \
+    --vmsidecar "$PWD/out/bin/vmsidecar" --mini-envoy "$PWD/tests/VmSidecar.MiniEnvoy/bin/Debug/net10.0" "$@"
+}
+
+run() {
+  [ "$(id -u)" -eq 0 ] || die "run needs root, for network namespaces: sudo ./build.sh run $*"
+  publish; say "building the lab"; lab_build; lab "$@"
+}
+
+# Runs one xunit.v3 project; adds its counts to PASSED, FAILED, SKIPPED.
+PASSED=0 FAILED=0 SKIPPED=0
+suite() {
+  local name=$1; shift
+  local log=out/test-$name.log
+  say "$name"
+  dotnet exec "tests/$name/bin/Debug/net10.0/$name.dll" -noColor "$@" >"$log" 2>&1 || true
+  local line; line=$(grep -E 'Total: [0-9]+, Errors:' "$log" | tail -n 1 || true)
+  if [ -z "$line" ]; then tail -40 "$log"; FAILED=$((FAILED + 1)); return; fi
+  number() { sed -E "s/.*$1: ([0-9]+).*/\1/" <<<"$line"; }
+  local total failed errors skipped
+  total=$(number Total) failed=$(number Failed) errors=$(number Errors) skipped=$(number Skipped)
+  grep -E '\[(FAIL|SKIP)\]' "$log" || true
+  if [ "$((failed + errors))" -gt 0 ]; then grep -A 25 -E '\[FAIL\]' "$log" | head -400 || true; fi
+  FAILED=$((FAILED + failed + errors)) SKIPPED=$((SKIPPED + skipped)) PASSED=$((PASSED + total - failed - skipped))
+  printf '   %s\n' "$line"
+}
+
+scenario() {
+  say "scenario (./build.sh run --once)"
+  if (lab --once) >out/scenario.log 2>&1; then PASSED=$((PASSED + 1)); tail -n 6 out/scenario.log
+  else FAILED=$((FAILED + 1)); tail -n 80 out/scenario.log; fi
+}
+
+test_all() {
+  sdk; need $BUILD_TOOLS $LAB_TOOLS $TEST_TOOLS
+  say "building (net10.0 and net9.0, warnings are errors)"
+  dotnet build VmSidecar.sln -c Debug -v q
+  publish
+  for project in VmSidecar.Wire.Tests VmSidecar.Tests VmSidecar.Integration.Tests; do suite "$project"; done
+  if [ "$(id -u)" -eq 0 ]; then scenario; else say "scenario skipped: it needs root"; SKIPPED=$((SKIPPED + 1)); fi
+  printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
+  [ "$FAILED" -eq 0 ]
+}
+
+help() {
+  cat <<'H'
+./build.sh run [--once]   the whole job in three network namespaces, with a transcript (root)
+./build.sh test           every test
+./build.sh publish        the native binary at out/bin/vmsidecar, with the link pilot-agent
+./build.sh bench          ratios against named peers, one run
+./build.sh fmt            format the code
+./build.sh clean          remove everything built
+H
+}
+
+mkdir -p out
+verb=${1:-help}; shift || true
+case "$verb" in
+  run) run "$@" ;;
+  test) test_all ;;
+  publish) publish ;;
+  bench) sdk; dotnet run --project tests/VmSidecar.Benchmarks -c Release -- "$@" ;;
+  fmt) sdk; dotnet format VmSidecar.sln ;;
+  clean) rm -rf out; find src tests -type d \( -name bin -o -name obj \) -prune -exec rm -rf {} + ;;
+  help|-h|--help) help ;;
+  *) help >&2; die "unknown verb '$verb'" ;;
+esac
