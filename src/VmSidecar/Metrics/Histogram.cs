@@ -2,47 +2,6 @@ using System.Text;
 
 namespace VmSidecar.Metrics;
 
-/// <summary>One labelled series of a family.</summary>
-internal interface IMetricSeries
-{
-    /// <summary>Appends its sample lines.</summary>
-    void WriteTo(StringBuilder page, string name, string labels);
-}
-
-/// <summary>A number that only grows.</summary>
-internal sealed class Counter : IMetricSeries
-{
-    private long _value;
-
-    public long Value => Interlocked.Read(ref _value);
-
-    public void Add(long amount = 1) => Interlocked.Add(ref _value, amount);
-
-    public void WriteTo(StringBuilder page, string name, string labels) =>
-        page.Append(name).Append(MetricRegistry.Braces(labels)).Append(' ').Append(Value).Append('\n');
-}
-
-/// <summary>A number that is set.</summary>
-internal sealed class Gauge : IMetricSeries
-{
-    private double _value;
-
-    public double Value { get => Volatile.Read(ref _value); set => Volatile.Write(ref _value, value); }
-
-    public void WriteTo(StringBuilder page, string name, string labels) =>
-        page.Append(name).Append(MetricRegistry.Braces(labels)).Append(' ').Append(MetricRegistry.Number(Value)).Append('\n');
-}
-
-/// <summary>A number read when scraped.</summary>
-internal sealed class ObservedGauge(Func<double> read) : IMetricSeries
-{
-    public void WriteTo(StringBuilder page, string name, string labels)
-    {
-        double value = read();
-        if (!double.IsNaN(value)) { page.Append(name).Append(MetricRegistry.Braces(labels)).Append(' ').Append(MetricRegistry.Number(value)).Append('\n'); }
-    }
-}
-
 /// <summary>Counts by upper bound, with sum. Lock-free; a scrape may see a sample half counted.</summary>
 internal sealed class Histogram(double[] bounds) : IMetricSeries
 {
