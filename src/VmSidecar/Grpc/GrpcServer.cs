@@ -1,6 +1,14 @@
 using System.Net;
 using System.Net.Security;
 
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
 using VmSidecar.Lifecycle;
@@ -25,21 +33,119 @@ internal sealed record GrpcServerOptions(
 }
 
 /// <summary>A gRPC server over Kestrel: raw frames by method path; unknown methods get UNIMPLEMENTED.</summary>
-internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<string, GrpcHandler> methods, ILogger log) : IComponent
+internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<string, GrpcHandler> methods, ILogger log) : IComponent, IDisposable
 {
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private WebApplication? _app;
+
     public string Name => options.Name;
 
     /// <summary>The TCP address really bound (port 0 resolved); null on a unix socket or before start.</summary>
     public IPEndPoint? Bound { get; private set; }
 
-    public Task Completion { get; } = new TaskCompletionSource().Task;
+    public Task Completion => _completion.Task;
 
-    public Task StartAsync(CancellationToken startup)
+    public async Task StartAsync(CancellationToken startup)
     {
-        _ = methods;
-        _ = log;
-        throw new NotSupportedException();
+        PrepareSocket();
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.Services.AddSingleton<IHostLifetime, NoSignals>();
+        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(Configure);
+        _app = builder.Build();
+        var exchange = new GrpcExchange(options, methods, log, _stopping.Token);
+        _app.Run(exchange.RunAsync);
+        try { await _app.StartAsync(startup); }
+        catch (IOException e) { throw CannotListen(e); }
+        catch (System.Net.Sockets.SocketException e) { throw CannotListen(e); }
+        catch (UnauthorizedAccessException e) { throw CannotListen(e); }
+        TakeAddress();
     }
 
-    public Task StopAsync(CancellationToken hard) => Task.CompletedTask;
+    public async Task StopAsync(CancellationToken hard)
+    {
+        await _stopping.CancelAsync(); // 1. handlers end their calls, each with a status
+        if (_app is not null)
+        {
+            try { await _app.StopAsync(hard); } // 2. GOAWAY, wait for the calls, abort the rest when `hard` fires
+            catch (OperationCanceledException) when (hard.IsCancellationRequested) { }
+            await _app.DisposeAsync();
+            if (options.UnixSocket is { } path) { File.Delete(path); }
+        }
+        _completion.TrySetResult();
+    }
+
+    public void Dispose() => _stopping.Dispose();
+
+    private void Configure(KestrelServerOptions kestrel)
+    {
+        kestrel.AddServerHeader = false;
+        kestrel.AllowSynchronousIO = false;
+        // Envoy's main thread may stall for seconds and streams live for hours: no rate, no size, no count that ends them.
+        kestrel.Limits.MinRequestBodyDataRate = null;
+        kestrel.Limits.MinResponseDataRate = null;
+        kestrel.Limits.MaxRequestBodySize = null;
+        kestrel.Limits.Http2.MaxStreamsPerConnection = 100_000;
+        kestrel.Limits.Http2.InitialStreamWindowSize = 1024 * 1024; // what an unread call may hold, per call
+        kestrel.Limits.Http2.InitialConnectionWindowSize = 4 * 1024 * 1024;
+        kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30); // a peer that vanished without a word
+        kestrel.Limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
+        if (options.UnixSocket is { } path) { kestrel.ListenUnixSocket(path, listen => listen.Protocols = HttpProtocols.Http2); }
+        if (options.EndPoint is { } endPoint) { kestrel.Listen(endPoint, ConfigureTcp); }
+    }
+
+    private void ConfigureTcp(ListenOptions listen)
+    {
+        listen.Protocols = HttpProtocols.Http2;
+        if (options.Tls is not { } tls) { return; }
+        listen.UseHttps(new TlsHandshakeCallbackOptions
+        {
+            OnConnection = _ => ValueTask.FromResult(tls()),
+            HandshakeTimeout = TimeSpan.FromSeconds(10),
+        });
+    }
+
+    private void PrepareSocket()
+    {
+        if (options.UnixSocket is not { } path) { return; }
+        try
+        {
+            if (Path.GetDirectoryName(Path.GetFullPath(path)) is { } parent && !Directory.Exists(parent))
+            {
+                Directory.CreateDirectory(parent, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute);
+            }
+            File.Delete(path); // left by an earlier run, perhaps of another user
+        }
+        catch (IOException e) { throw CannotListen(e); }
+        catch (UnauthorizedAccessException e) { throw CannotListen(e); }
+    }
+
+    private void TakeAddress()
+    {
+        if (options.UnixSocket is { } path)
+        {
+            const UnixFileMode All = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.OtherRead | UnixFileMode.OtherWrite;
+            File.SetUnixFileMode(path, All); // Envoy may run as another user
+        }
+        if (options.EndPoint is null) { return; }
+        ICollection<string> addresses = _app!.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses;
+        foreach (string address in addresses)
+        {
+            if (Uri.TryCreate(address, UriKind.Absolute, out Uri? uri) && IPAddress.TryParse(uri.Host.Trim('[', ']'), out IPAddress? ip)) { Bound = new IPEndPoint(ip, uri.Port); }
+        }
+    }
+
+    private FatalException CannotListen(Exception cause) => new(
+        options.Name,
+        $"cannot listen on {options.UnixSocket ?? options.EndPoint?.ToString()}: {cause.InnerException?.Message ?? cause.Message}",
+        options.UnixSocket is null ? "Find who holds the port with 'ss -ltnp' and stop it, or choose another port" : "Check owner and mode of the folder and that no other agent runs",
+        cause);
+
+    /// <summary>Signals belong to the process, not to one of its servers: the default lifetime would catch SIGTERM.</summary>
+    private sealed class NoSignals : IHostLifetime
+    {
+        public Task WaitForStartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    }
 }

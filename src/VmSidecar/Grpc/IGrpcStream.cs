@@ -20,6 +20,9 @@ internal interface IGrpcClientCall : IGrpcStream, IAsyncDisposable
 
     /// <summary>How the call ended. Valid once <see cref="IGrpcStream.ReadAsync"/> has returned null; a reset or lost connection is a status too, never an exception from ReadAsync.</summary>
     GrpcStatus Status { get; }
+
+    /// <summary>True for an ending to expect from a peer that is well: OK, CANCELLED, a planned goodbye (GOAWAY NO_ERROR), a closed connection. Valid together with <see cref="Status"/>.</summary>
+    bool EndedGracefully => Status.IsOk;
 }
 
 /// <summary>The server's side of one call. The handler's return value becomes the trailers.</summary>

@@ -1,0 +1,58 @@
+using System.Buffers.Binary;
+
+namespace VmSidecar.Wire.Grpc;
+
+/// <summary>
+/// Watches the bytes an HTTP/2 peer sends for a GOAWAY frame (RFC 9113 §6.8) and keeps its error code. HttpClient does not tell
+/// a planned goodbye from a lost connection; the relay logs them differently. Fed by one reader, read by any thread.
+/// </summary>
+internal sealed class Http2GoAwayScanner
+{
+    private const int HeaderLength = 9;
+    private const byte GoAwayType = 7;
+    private const int GoAwayFixed = 8; // last stream id, error code
+
+    private readonly byte[] _pending = new byte[HeaderLength + GoAwayFixed];
+    private int _pendingLength;
+    private long _skip;
+    private int _code = -1;
+
+    /// <summary>The error code of the last GOAWAY, -1 when none came. 0 is NO_ERROR: the peer leaves in order.</summary>
+    public int Code => Volatile.Read(ref _code);
+
+    /// <summary>Takes the next bytes as they came from the wire, in any pieces.</summary>
+    public void Feed(ReadOnlySpan<byte> bytes)
+    {
+        while (!bytes.IsEmpty)
+        {
+            if (_skip > 0)
+            {
+                int skipped = (int)Math.Min(_skip, bytes.Length);
+                _skip -= skipped;
+                bytes = bytes[skipped..];
+                continue;
+            }
+            int wanted = Wanted() - _pendingLength;
+            int taken = Math.Min(wanted, bytes.Length);
+            bytes[..taken].CopyTo(_pending.AsSpan(_pendingLength));
+            _pendingLength += taken;
+            bytes = bytes[taken..];
+            if (_pendingLength == Wanted()) { EndOfPiece(); }
+        }
+    }
+
+    private int Wanted() => _pendingLength >= HeaderLength && _pending[3] == GoAwayType ? HeaderLength + GoAwayFixed : HeaderLength;
+
+    private void EndOfPiece()
+    {
+        int length = (_pending[0] << 16) | (_pending[1] << 8) | _pending[2];
+        if (_pendingLength == HeaderLength + GoAwayFixed)
+        {
+            uint code = BinaryPrimitives.ReadUInt32BigEndian(_pending.AsSpan(HeaderLength + 4));
+            Volatile.Write(ref _code, (int)Math.Min(code, int.MaxValue));
+            length -= GoAwayFixed;
+        }
+        _skip = Math.Max(length, 0);
+        _pendingLength = 0;
+    }
+}

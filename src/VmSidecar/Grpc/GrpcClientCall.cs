@@ -1,0 +1,155 @@
+using System.Net;
+using System.Net.Http.Headers;
+
+namespace VmSidecar.Grpc;
+
+/// <summary>
+/// One call over HttpClient. Reading: (1) response headers, which a server may hold back until its first message, (2) frames,
+/// (3) trailers. Whatever goes wrong becomes <see cref="Status"/>; the first end wins. Owned by the caller of <see cref="GrpcChannel.OpenAsync"/>.
+/// </summary>
+internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestContent content, GrpcChannelOptions options, Func<int> goAway) : IGrpcClientCall
+{
+    private readonly CancellationTokenSource _reset = new(); // ends the call from our side
+    private readonly Lock _gate = new();                     // guards _end
+    private Task<HttpResponseMessage>? _response;
+    private GrpcFrameReader? _reader;
+    private HttpResponseMessage? _received;
+    private GrpcEnd? _end;
+    private bool _disposed;
+
+    public GrpcStatus Status => End.Status;
+
+    public bool EndedGracefully => End.Graceful;
+
+    private GrpcEnd End { get { lock (_gate) { return _end ?? throw new InvalidOperationException("the call has not ended"); } } }
+
+    /// <summary>Sends the headers; returns when the stream exists. Throws <see cref="GrpcException"/> when there is no connection.</summary>
+    public async Task OpenAsync(HttpMessageInvoker http, CancellationToken stop)
+    {
+        _response = http.SendAsync(request, _reset.Token);
+        using CancellationTokenRegistration cancel = stop.UnsafeRegister(static s => ((CancellationTokenSource)s!).Cancel(), _reset);
+        await Task.WhenAny(content.Opened, _response);
+        if (content.Opened.IsCompletedSuccessfully) { return; }
+        try
+        {
+            await _response;
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { throw; }
+        catch (Exception e) when (IsTransport(e)) { throw new GrpcException(GrpcFailure.From(e, goAway()).Status, e); }
+    }
+
+    public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
+    {
+        try
+        {
+            if (Ended) { return null; }
+            _reader ??= await ReadHeadersAsync(stop); // 1
+            if (_reader is null) { return null; }
+            GrpcMessage? message = await _reader.ReadAsync(stop); // 2
+            if (message is null) { TakeTrailers(); } // 3
+            return message;
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested && !_reset.IsCancellationRequested) { throw; }
+        catch (Exception e) when (IsTransport(e))
+        {
+            Finish(_reset.IsCancellationRequested ? Cancelled : GrpcFailure.From(e, goAway()));
+            return null;
+        }
+    }
+
+    public async ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
+    {
+        if (Ended) { throw new GrpcException(Status); }
+        try
+        {
+            await content.WriteAsync(message, stop);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            await _reset.CancelAsync(); // half a frame may be out: the stream is of no use any more
+            throw;
+        }
+        catch (Exception e) when (IsTransport(e))
+        {
+            throw new GrpcException(_reset.IsCancellationRequested ? Cancelled.Status : GrpcFailure.From(e, goAway()).Status, e);
+        }
+    }
+
+    public ValueTask CompleteAsync(CancellationToken stop)
+    {
+        stop.ThrowIfCancellationRequested();
+        content.Complete();
+        return ValueTask.CompletedTask;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_disposed) { return; }
+        _disposed = true;
+        Finish(Cancelled);
+        await _reset.CancelAsync(); // before the headers came: RST_STREAM
+        if (_response is not null)
+        {
+            try { (await _response).Dispose(); } // after: closing the response resets the stream
+            catch (Exception e) when (IsTransport(e)) { }
+        }
+        content.Complete();
+        request.Dispose();
+        _reader?.Dispose();
+        _reset.Dispose();
+    }
+
+    private static GrpcEnd Cancelled => new(new GrpcStatus(GrpcStatusCode.Cancelled, "the call was cancelled"), Graceful: true);
+
+    private bool Ended { get { lock (_gate) { return _end is not null; } } }
+
+    private async ValueTask<GrpcFrameReader?> ReadHeadersAsync(CancellationToken stop)
+    {
+        _received = await _response!.WaitAsync(stop);
+        HttpResponseHeaders headers = _received.Headers;
+        if (GrpcMetadata.ReadStatus(First(headers, GrpcMetadata.Status), First(headers, GrpcMetadata.Message)) is { } status)
+        {
+            Finish(FromPeer(status)); // trailers-only
+            return null;
+        }
+        if (_received.StatusCode != HttpStatusCode.OK)
+        {
+            Finish(new GrpcEnd(GrpcFailure.FromHttp(_received.StatusCode), Graceful: false));
+            return null;
+        }
+        string? contentType = First(_received.Content.Headers, "Content-Type");
+        if (!GrpcMetadata.IsGrpc(contentType))
+        {
+            Finish(new GrpcEnd(new GrpcStatus(GrpcStatusCode.Unknown, $"the answer is not gRPC: content-type '{contentType}'"), Graceful: false));
+            return null;
+        }
+        Stream body = await _received.Content.ReadAsStreamAsync(stop);
+        return new GrpcFrameReader(body, options.MaxReceive, GrpcStatusCode.Internal, First(headers, GrpcMetadata.Encoding));
+    }
+
+    private void TakeTrailers()
+    {
+        HttpResponseHeaders trailers = _received!.TrailingHeaders;
+        Finish(GrpcMetadata.ReadStatus(First(trailers, GrpcMetadata.Status), First(trailers, GrpcMetadata.Message)) is { } status
+            ? FromPeer(status)
+            : new GrpcEnd(new GrpcStatus(GrpcStatusCode.Internal, "server closed the stream without sending trailers"), Graceful: false));
+    }
+
+    // A server that goes away in order (GOAWAY NO_ERROR, later the end of its streams) may end them with UNAVAILABLE or CANCELLED.
+    private GrpcEnd FromPeer(GrpcStatus status) => new(
+        status,
+        status.Code is GrpcStatusCode.OK or GrpcStatusCode.Cancelled or GrpcStatusCode.DeadlineExceeded
+            || (status.Code == GrpcStatusCode.Unavailable && goAway() == 0));
+
+    private void Finish(GrpcEnd end)
+    {
+        lock (_gate) { _end ??= end; }
+        content.Complete(); // nothing more to send; the request half must not outlive the call
+    }
+
+    private static string? First(HttpHeaders headers, string name) =>
+        headers.NonValidated.TryGetValues(name, out HeaderStringValues values) && values.Count > 0 ? values.First() : null;
+
+    private static bool IsTransport(Exception e) =>
+        e is HttpRequestException or IOException or OperationCanceledException or GrpcException or ObjectDisposedException or InvalidOperationException;
+}

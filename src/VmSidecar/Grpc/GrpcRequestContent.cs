@@ -1,0 +1,51 @@
+using System.Net;
+
+using VmSidecar.Wire.Grpc;
+
+namespace VmSidecar.Grpc;
+
+/// <summary>
+/// The request half of a client call: hands the stream out as soon as HttpClient offers it (the connection is up, the headers are
+/// flushed) and keeps it open until told. Owned by <see cref="GrpcClientCall"/>.
+/// </summary>
+internal sealed class GrpcRequestContent : HttpContent
+{
+    private readonly TaskCompletionSource<Stream> _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly byte[] _prefix = new byte[GrpcFrame.PrefixLength]; // one writer at a time
+
+    public GrpcRequestContent() => Headers.TryAddWithoutValidation("Content-Type", GrpcMetadata.ContentType);
+
+    /// <summary>Ends when the stream exists.</summary>
+    public Task Opened => _opened.Task;
+
+    /// <summary>Writes one message and flushes it.</summary>
+    public async ValueTask WriteAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
+    {
+        Stream stream = await _opened.Task;
+        GrpcFrame.WritePrefix(_prefix, message.Length);
+        await stream.WriteAsync(_prefix, stop);
+        await stream.WriteAsync(message, stop);
+        await stream.FlushAsync(stop);
+    }
+
+    /// <summary>Half-closes: HttpClient sends END_STREAM.</summary>
+    public void Complete() => _closed.TrySetResult();
+
+    protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+    {
+        // HttpClient calls again when it would retry a refused stream on a new connection; a call is made once, its owner retries.
+        if (_opened.Task.IsCompleted) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Unavailable, "the server refused the stream")); }
+        await stream.FlushAsync(cancellationToken); // headers must leave before the first message: a server may speak first
+        _opened.TrySetResult(stream);
+        await _closed.Task.WaitAsync(cancellationToken);
+    }
+
+    protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);
+
+    protected override bool TryComputeLength(out long length)
+    {
+        length = 0;
+        return false;
+    }
+}

@@ -1,0 +1,69 @@
+using System.Globalization;
+using System.IO.Pipelines;
+using System.Security.Cryptography.X509Certificates;
+
+using Microsoft.AspNetCore.Http;
+
+using VmSidecar.Wire.Grpc;
+
+namespace VmSidecar.Grpc;
+
+/// <summary>The server's side of one call over one Kestrel request. Response headers leave with the first message or the status. Owned by <see cref="GrpcServer"/>.</summary>
+internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcServerCall, IDisposable
+{
+    // A large message goes out in pieces, each awaited, so that a slow client holds one piece and not the message.
+    private const int Piece = 64 * 1024;
+
+    private readonly GrpcFrameReader _reader = new(http.Request.Body, maxReceive, GrpcStatusCode.Unimplemented, http.Request.Headers[GrpcMetadata.Encoding]);
+
+    public string Method => http.Request.Path.Value ?? "";
+
+    public X509Certificate2? ClientCertificate => http.Connection.ClientCertificate;
+
+    public string Peer => http.Connection.RemoteIpAddress is { } address
+        ? string.Create(CultureInfo.InvariantCulture, $"{(address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? $"[{address}]" : address)}:{http.Connection.RemotePort}")
+        : "";
+
+    public string? Metadata(string name) => http.Request.Headers.TryGetValue(name, out Microsoft.Extensions.Primitives.StringValues values) ? values[0] : null;
+
+    public IReadOnlyList<string> MetadataAll(string name) => [.. http.Request.Headers[name].OfType<string>()];
+
+    public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
+    {
+        try { return await _reader.ReadAsync(stop); }
+        catch (Exception e) when (IsGone(e, stop)) { throw Gone(e); }
+    }
+
+    public async ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
+    {
+        try
+        {
+            PipeWriter output = http.Response.BodyWriter;
+            if (!http.Response.HasStarted) { http.Response.ContentType = GrpcMetadata.ContentType; }
+            GrpcFrame.WritePrefix(output.GetSpan(GrpcFrame.PrefixLength), message.Length);
+            output.Advance(GrpcFrame.PrefixLength);
+            do // Kestrel reports a write of nothing as the end of the call: an empty message is only its prefix, flushed
+            {
+                int length = Math.Min(message.Length, Piece);
+                FlushResult flushed = length == 0 ? await output.FlushAsync(stop) : await output.WriteAsync(message[..length], stop);
+                if (flushed.IsCompleted || flushed.IsCanceled || http.RequestAborted.IsCancellationRequested) { throw Gone(null); }
+                message = message[length..];
+            }
+            while (!message.IsEmpty);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            http.Abort(); // half a frame may be out
+            throw;
+        }
+        catch (Exception e) when (IsGone(e, stop)) { throw Gone(e); }
+    }
+
+    public void Dispose() => _reader.Dispose();
+
+    private bool IsGone(Exception e, CancellationToken stop) =>
+        e is IOException || (e is OperationCanceledException && !stop.IsCancellationRequested)
+        || (e is InvalidOperationException && http.RequestAborted.IsCancellationRequested);
+
+    private static GrpcException Gone(Exception? cause) => new(new GrpcStatus(GrpcStatusCode.Cancelled, "the client has gone"), cause);
+}
