@@ -1,0 +1,182 @@
+using System.Collections.Immutable;
+using System.Text.Json.Nodes;
+using VmSidecar.Configuration;
+using VmSidecar.Iptables;
+using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Processes;
+
+namespace VmSidecar.Commands;
+
+/// <summary>
+/// The verbs <c>iptables apply | clean | show | diff</c>, and the classic <c>istio-iptables</c> and <c>istio-clean-iptables</c>. Decides exit codes and words;
+/// <see cref="IptablesRunner"/> does the work.
+/// </summary>
+/// <param name="commands">Runs the tools.</param>
+/// <param name="paths">Where resolv.conf and the state are.</param>
+/// <param name="environment">cluster.env over sidecar.env over the inherited environment.</param>
+/// <param name="output">For results.</param>
+/// <param name="error">For mistakes and failures.</param>
+internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, IReadOnlyDictionary<string, string> environment, TextWriter output, TextWriter error)
+{
+    /// <summary>diff: the kernel does not hold what it should.</summary>
+    public const int Drifted = 1;
+
+    public TimeProvider Time { get; init; } = TimeProvider.System;
+
+    public Func<CaptureHost>? Host { get; init; }
+
+    /// <summary>Where a variable was set, for messages.</summary>
+    public Func<string, (string File, int Line)> Origin { get; init; } = _ => ("environment", 0);
+
+    private IptablesRunner Runner => new(commands, paths.At("run/vmsidecar"), Time);
+
+    /// <summary><c>iptables VERB [flags]</c>; the flags are istio-iptables' and <c>--json</c>.</summary>
+    public Task<int> RunAsync(IReadOnlyList<string> arguments, CancellationToken stop)
+    {
+        string verb = arguments.Count > 0 ? arguments[0] : "";
+        bool json = arguments.Contains("--json");
+        string[] flags = [.. arguments.Skip(1).Where(a => a != "--json")];
+        return verb switch
+        {
+            "apply" => GuardAsync(flags, options => ApplyAsync(options, json, stop)),
+            "clean" => GuardAsync(flags, options => CleanAsync(options, json, stop), cleaning: true),
+            "show" => GuardAsync(flags, options => Task.FromResult(Show(options, json))),
+            "diff" => GuardAsync(flags, options => DiffAsync(options, json, stop)),
+            _ => Task.FromResult(Usage()),
+        };
+    }
+
+    /// <summary><c>istio-iptables</c>, with <c>--cleanup-only</c> and <c>--dry-run</c>.</summary>
+    public Task<int> RunClassicAsync(IReadOnlyList<string> arguments, CancellationToken stop) => GuardAsync(arguments, options =>
+        options.CleanupOnly ? CleanAsync(options, json: false, stop)
+        : options.DryRun || options.SkipApply ? Task.FromResult(Show(options, json: false))
+        : ApplyAsync(options, json: false, stop));
+
+    /// <summary><c>istio-clean-iptables</c>.</summary>
+    public Task<int> RunClassicCleanAsync(IReadOnlyList<string> arguments, CancellationToken stop) =>
+        GuardAsync(arguments, options => options.DryRun ? DryCleanAsync(stop) : CleanAsync(options, json: false, stop), cleaning: true);
+
+    private int Usage()
+    {
+        error.WriteLine("usage: vmsidecar iptables apply|clean|show|diff [--backend auto|iptables-nft|iptables-legacy|nftables] [--json] [flags of istio-iptables]");
+        return (int)ExitCode.CommandFailed;
+    }
+
+    private async Task<int> GuardAsync(IReadOnlyList<string> arguments, Func<CaptureOptions, Task<int>> act, bool cleaning = false)
+    {
+        if (!CaptureFlagParser.TryParse(arguments, out ImmutableDictionary<string, string> flags, out string problem))
+        {
+            await error.WriteLineAsync($"Error: {problem}").ConfigureAwait(false);
+            return (int)ExitCode.CommandFailed;
+        }
+        var mistakes = new List<ConfigError>();
+        CaptureOptions options = new CaptureOptionsReader((Host ?? (() => CaptureHost.Read(paths)))(), environment, mistakes) { Origin = Origin }.Read(flags);
+        if (options.CustomRules)
+        {
+            await output.WriteLineAsync("ISTIO_CUSTOM_IP_TABLES=true: the rules are the operator's, nothing done").ConfigureAwait(false);
+            return 0;
+        }
+        // Cleaning asks nothing of the options: a host must get rid of rules also when its configuration has gone bad.
+        foreach (ConfigError mistake in cleaning || options.CleanupOnly ? [] : mistakes) { await error.WriteLineAsync(mistake.ToString()).ConfigureAwait(false); }
+        if (!cleaning && !options.CleanupOnly && mistakes.Any(m => !m.IsWarning)) { return (int)ExitCode.Configuration; }
+        try
+        {
+            return await act(options).ConfigureAwait(false);
+        }
+        catch (FatalException e)
+        {
+            await error.WriteLineAsync(e.Message).ConfigureAwait(false);
+            return (int)ExitCode.Fatal;
+        }
+    }
+
+    private async Task<int> ApplyAsync(CaptureOptions options, bool json, CancellationToken stop)
+    {
+        bool changed = await Runner.ApplyAsync(options, stop).ConfigureAwait(false);
+        Say(json, "applied", changed, changed ? "capture rules are in place" : "capture rules are in place already, nothing to do");
+        return 0;
+    }
+
+    private async Task<int> CleanAsync(CaptureOptions options, bool json, CancellationToken stop)
+    {
+        if (options.DryRun) { return await DryCleanAsync(stop).ConfigureAwait(false); }
+        bool changed = await Runner.CleanAsync(stop).ConfigureAwait(false);
+        Say(json, "cleaned", changed, changed ? "capture rules are removed" : "no capture rules found, nothing to do");
+        return 0;
+    }
+
+    private void Say(bool json, string act, bool changed, string words) =>
+        output.WriteLine(json ? new JsonObject { ["act"] = act, ["changed"] = changed }.ToJsonString() : words);
+
+    private async Task<int> DryCleanAsync(CancellationToken stop)
+    {
+        foreach (InstalledRules variant in await Runner.InspectAsync(stop).ConfigureAwait(false))
+        {
+            foreach (IpFamily family in new[] { IpFamily.V4, IpFamily.V6 })
+            {
+                string input = RestorePlan.Clean(family, variant.Of(family));
+                if (input.Length > 0) { await output.WriteAsync($"# {variant.Tools.Restore(family)} --noflush\n{input}").ConfigureAwait(false); }
+            }
+        }
+        return 0;
+    }
+
+    private int Show(CaptureOptions options, bool json)
+    {
+        IptablesProgram[] programs = [IptablesProgram.For(options, IpFamily.V4), IptablesProgram.For(options, IpFamily.V6)];
+        if (json)
+        {
+            output.WriteLine(new JsonArray([.. programs.SelectMany(p => p.Rules.Select(r => (JsonNode)Describe(p, r)))]).ToJsonString());
+            return 0;
+        }
+        foreach (IptablesProgram program in programs.Where(p => !p.Rules.IsEmpty))
+        {
+            output.Write($"# {(program.Family == IpFamily.V4 ? "iptables-restore" : "ip6tables-restore")} --noflush\n{RestorePlan.Show(program)}");
+        }
+        return 0;
+    }
+
+    private static JsonObject Describe(IptablesProgram program, CaptureRule rule) => new()
+    {
+        ["family"] = program.Family == IpFamily.V4 ? "ipv4" : "ipv6",
+        ["table"] = rule.Table,
+        ["chain"] = rule.Chain,
+        ["rule"] = RuleText.Spec(rule, program.Family),
+        ["why"] = rule.Why,
+    };
+
+    private async Task<int> DiffAsync(CaptureOptions options, bool json, CancellationToken stop)
+    {
+        (IptablesTools? tools, ImmutableArray<(IpFamily Family, TableDiff Diff)> tables) = await Runner.DiffAsync(options, stop).ConfigureAwait(false);
+        if (json)
+        {
+            await output.WriteLineAsync(DiffJson(tools, tables).ToJsonString()).ConfigureAwait(false);
+            return tables.IsEmpty ? 0 : Drifted;
+        }
+        foreach ((IpFamily family, TableDiff diff) in tables)
+        {
+            await output.WriteLineAsync($"{(family == IpFamily.V4 ? "ipv4" : "ipv6")} {diff.Table}:").ConfigureAwait(false);
+            foreach (string line in diff.Missing) { await output.WriteLineAsync($"  missing  {line}").ConfigureAwait(false); }
+            foreach (string line in diff.Extra) { await output.WriteLineAsync($"  extra    {line}").ConfigureAwait(false); }
+            foreach (string chain in diff.Disordered) { await output.WriteLineAsync($"  order    {chain}").ConfigureAwait(false); }
+        }
+        if (tables.IsEmpty) { await output.WriteLineAsync($"the rules in {tools?.Name} are as they should be").ConfigureAwait(false); }
+        return tables.IsEmpty ? 0 : Drifted;
+    }
+
+    private static JsonObject DiffJson(IptablesTools? tools, ImmutableArray<(IpFamily Family, TableDiff Diff)> tables) => new()
+    {
+        ["backend"] = tools?.Name,
+        ["same"] = tables.IsEmpty,
+        ["tables"] = new JsonArray([.. tables.Select(t => (JsonNode)new JsonObject
+        {
+            ["family"] = t.Family == IpFamily.V4 ? "ipv4" : "ipv6",
+            ["table"] = t.Diff.Table,
+            ["missing"] = Strings(t.Diff.Missing),
+            ["extra"] = Strings(t.Diff.Extra),
+            ["disordered"] = Strings(t.Diff.Disordered),
+        })]),
+    };
+
+    private static JsonArray Strings(ImmutableArray<string> items) => new([.. items.Select(i => (JsonNode)i)]);
+}

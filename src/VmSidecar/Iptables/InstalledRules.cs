@@ -1,0 +1,14 @@
+using System.Collections.Immutable;
+
+namespace VmSidecar.Iptables;
+
+/// <summary>All tables of one variant, both families, as they stand in the kernel.</summary>
+internal sealed record InstalledRules(IptablesTools Tools, ImmutableArray<InstalledTable> V4, ImmutableArray<InstalledTable> V6)
+{
+    public ImmutableArray<InstalledTable> Of(IpFamily family) => family == IpFamily.V4 ? V4 : V6;
+
+    public bool HasOurs => V4.Concat(V6).Any(t => !OwnedRules.Of(t).IsEmpty);
+
+    /// <summary>Somebody else keeps rules or chains here.</summary>
+    public bool HasForeign => V4.Concat(V6).Any(t => t.HasPolicies || t.Chains.Length > OwnedRules.Of(t).Chains.Length || t.Rules.Length > OwnedRules.Of(t).Outside.Length + OwnedRules.Of(t).Inside.Length);
+}

@@ -1,0 +1,97 @@
+using System.Collections.Immutable;
+
+namespace VmSidecar.Iptables;
+
+/// <summary>
+/// What of an installed table is ours or pilot-agent's, whatever the options were then: chains by name, rules by mark, by jump to one of these chains,
+/// and, unmarked in built-in chains, by the exact shapes pilot-agent 1.10 to current leaves there. Everything else is foreign and never touched.
+/// </summary>
+internal sealed record OwnedRules(string Table, ImmutableArray<string> Chains, ImmutableArray<InstalledRule> Outside, ImmutableArray<InstalledRule> Inside)
+{
+    public bool IsEmpty => Chains.IsEmpty && Outside.IsEmpty;
+
+    public static OwnedRules Of(InstalledTable table)
+    {
+        ImmutableArray<string> chains = [.. table.Chains.Where(IptablesProgram.KnownChains.Contains)];
+        bool IsInside(InstalledRule rule) => chains.Contains(rule.Chain);
+        // An unmarked jump or chain says that pilot-agent has been here: only then do its plainer shapes count.
+        bool unmarked = table.Rules.Any(r => !r.IsMarked && (IsInside(r) || JumpsToOurs(r) || RedirectsNames(r)));
+        HashSet<InstalledRule> interfaces = unmarked ? InterfaceReturns(table) : [];
+        return new(table.Name, chains,
+            [.. table.Rules.Where(r => !IsInside(r) && (r.IsMarked || JumpsToOurs(r) || RedirectsNames(r) || IsClassicShape(table.Name, r, unmarked) || interfaces.Contains(r)))],
+            [.. table.Rules.Where(IsInside)]);
+    }
+
+    private static bool JumpsToOurs(InstalledRule rule) => rule.Target is { } target && IptablesProgram.KnownChains.Contains(target);
+
+    /// <summary>1.10 to 1.22: UDP queries to the agent, in OUTPUT itself.</summary>
+    private static bool RedirectsNames(InstalledRule rule) => rule.Chain == "OUTPUT" && Is(rule, "-d?", "-p udp", "-m udp", "--dport 53", "-j REDIRECT", "--to-ports 15053");
+
+    private static bool IsClassicShape(string table, InstalledRule r, bool unmarked) => table switch
+    {
+        "nat" => unmarked && r.Chain == "OUTPUT"
+            && (Is(r, "-p udp", "-m udp", "--dport 53", "-m owner", "--uid-owner *", "-j RETURN") || Is(r, "-p udp", "-m udp", "--dport 53", "-m owner", "--gid-owner *", "-j RETURN")),
+        "raw" => IsZone(r),
+        "mangle" => IsMark(r) || (unmarked && r.Chain == "PREROUTING" && Is(r, "-m conntrack", "--ctstate INVALID", "-j DROP")),
+        _ => false,
+    };
+
+    private static bool IsZone(InstalledRule r) =>
+        (r.Chain == "OUTPUT" && (
+            Is(r, "-p udp", "-m udp", "--dport 53", "-m owner", "--uid-owner *", "-j CT", "--zone 1")
+            || Is(r, "-p udp", "-m udp", "--dport 53", "-m owner", "--gid-owner *", "-j CT", "--zone 1")
+            || Is(r, "-p udp", "-m udp", "--sport 15053", "-m owner", "--uid-owner *", "-j CT", "--zone 2")
+            || Is(r, "-p udp", "-m udp", "--sport 15053", "-m owner", "--gid-owner *", "-j CT", "--zone 2")
+            || Is(r, "-d?", "-p udp", "-m udp", "--dport 53", "-j CT", "--zone 2")))
+        || (r.Chain == "PREROUTING" && (Is(r, "-s?", "-p udp", "-m udp", "--sport 53", "-j CT", "--zone 1") || Is(r, "-d?", "-p udp", "-m udp", "--sport 53", "-j CT", "--zone 1")));
+
+    private static bool IsMark(InstalledRule r) => r.Chain switch
+    {
+        "PREROUTING" => Is(r, "-p tcp", "-m mark", "--mark 0x539", "-j CONNMARK", "--save-mark", "--nfmask 0xffffffff", "--ctmask 0xffffffff"),
+        "OUTPUT" => Is(r, "-p tcp", "-m connmark", "--mark 0x539", "-j CONNMARK", "--restore-mark", "--nfmask 0xffffffff", "--ctmask 0xffffffff")
+            || Is(r, "-o lo", "-p tcp", "-m mark", "--mark 0x539", "-j RETURN")
+            || (r.Words.Contains("0x53a/0xffffffff") && r.Words.Contains("-o") && r.Target == "MARK"),
+        _ => false,
+    };
+
+    /// <summary>
+    /// Excluded and kube-virt interfaces leave a bare RETURN. It counts only in the unbroken run of such rules and of our jumps that ends at
+    /// our jump: elsewhere it may be anybody's.
+    /// </summary>
+    private static HashSet<InstalledRule> InterfaceReturns(InstalledTable table)
+    {
+        var found = new HashSet<InstalledRule>(ReferenceEqualityComparer.Instance);
+        foreach (string chain in new[] { "PREROUTING", "OUTPUT" })
+        {
+            InstalledRule[] rules = [.. table.Rules.Where(r => r.Chain == chain)];
+            bool run = false;
+            foreach (InstalledRule rule in rules.Reverse())
+            {
+                bool isReturn = Is(rule, chain == "PREROUTING" ? "-i *" : "-o *", "-j RETURN");
+                run = JumpsToOurs(rule) || (run && isReturn);
+                if (run && isReturn) { found.Add(rule); }
+            }
+        }
+        return found;
+    }
+
+    /// <summary>The rule is exactly these parts in this order; <c>*</c> stands for any word, <c>-d?</c> for an optional <c>-d WORD</c>.</summary>
+    private static bool Is(InstalledRule rule, params ReadOnlySpan<string> parts)
+    {
+        int at = 0;
+        foreach (string part in parts)
+        {
+            if (part.EndsWith('?'))
+            {
+                if (at < rule.Words.Length && rule.Words[at] == part[..^1]) { at += 2; }
+                continue;
+            }
+            foreach (string word in part.Split(' '))
+            {
+                if (at >= rule.Words.Length || (word != "*" && word != rule.Words[at])) { return false; }
+                at++;
+            }
+        }
+        return at == rule.Words.Length;
+    }
+}
