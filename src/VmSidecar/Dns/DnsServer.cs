@@ -1,0 +1,143 @@
+using System.Collections.Immutable;
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.Extensions.Logging;
+using VmSidecar.Configuration;
+using VmSidecar.Lifecycle;
+using VmSidecar.Metrics;
+
+namespace VmSidecar.Dns;
+
+/// <summary>
+/// The DNS server of the agent: the first thing it opens, the last it closes. Owns the sockets, the table, the forwarder and their loops.
+/// Start order: sockets (the kernel queues what comes), resolv.conf, last table, loops. Needs nothing else of the agent.
+/// </summary>
+[SuppressMessage("Design", "CA1001", Justification = "StopAsync frees everything; a component has no other end")]
+internal sealed class DnsServer : IComponent
+{
+    private static readonly int WorkersPerSocket = Math.Clamp(Environment.ProcessorCount, 1, 4);
+
+    private readonly DnsOptions _options;
+    private readonly ILogger _log;
+    private readonly DnsMetrics _metrics;
+    private readonly DnsState _state;
+    private readonly Forwarder _forwarder;
+    private readonly ResolvConfFollower _resolvConf;
+    private readonly QueryHandler _handler;
+    private readonly TimeProvider _time;
+    private readonly Outstanding _outstanding = new();
+    private readonly CancellationTokenSource _stop = new();
+    private readonly List<Socket> _sockets = [];
+    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Task _loops = Task.CompletedTask;
+
+    public DnsServer(DnsOptions options, MetricRegistry metrics, TimeProvider time, ILogger log)
+    {
+        _options = options;
+        _log = log;
+        _time = time;
+        _metrics = new(metrics);
+        _state = new(new NameScope(options.Namespace, options.Domain, options.Compat110));
+        _forwarder = new(options, _metrics, SourcePorts.Outside(ReadEphemeral()), time);
+        _resolvConf = new(options.ResolvConf, _state, _forwarder, time, log);
+        _handler = new(_state, new Answerer(options.Compat110), _forwarder, _metrics, log);
+        Names = new(_state, _metrics, new LastTable(options.StateDirectory, time, log), time, log);
+    }
+
+    public string Name => "dns";
+
+    /// <summary>Where the relay puts istiod's tables.</summary>
+    public NameTableSink Names { get; }
+
+    /// <summary>The servers questions are forwarded to.</summary>
+    public Forwarder Upstreams => _forwarder;
+
+    /// <summary>The addresses really bound, UDP and TCP alike.</summary>
+    public ImmutableArray<IPEndPoint> Bound { get; private set; } = [];
+
+    public Task Completion => _completion.Task;
+
+    public async Task StartAsync(CancellationToken startup)
+    {
+        var loops = new List<Func<Task>>();
+        foreach (IPEndPoint address in _options.Listen) { Open(address, loops); }
+        if (Bound.IsEmpty) { throw new FatalException("dns", $"none of the addresses {string.Join(", ", _options.Listen)} exists on this host", "Bring up the loopback interface, or set DNS_PROXY_ADDR to an address this host has"); }
+        _resolvConf.Own = Bound;
+        await _resolvConf.ReadAsync();
+        Names.LoadLast();
+        loops.Add(() => _resolvConf.RunAsync(_stop.Token));
+        loops.Add(() => Names.SaveLoopAsync(_stop.Token));
+        _loops = Task.WhenAll(loops.Select(RunAsync));
+    }
+
+    public async Task StopAsync(CancellationToken hard)
+    {
+        await _stop.CancelAsync();
+        await _loops;
+        Task drained = _outstanding.DrainAsync();
+        try { await drained.WaitAsync(hard); }
+        catch (OperationCanceledException) when (hard.IsCancellationRequested) { }
+        await _forwarder.DisposeAsync(); // ends what still waits upstream
+        await drained;
+        foreach (Socket socket in _sockets) { socket.Dispose(); }
+        _stop.Dispose();
+        _completion.TrySetResult();
+    }
+
+    /// <summary>Opens UDP and TCP on one address and port. An IPv6 address on a host without IPv6 is left out with a warning.</summary>
+    private void Open(IPEndPoint address, List<Func<Task>> loops)
+    {
+        try
+        {
+            Socket udp = Bind(address, SocketType.Dgram, ProtocolType.Udp);
+            var bound = (IPEndPoint)udp.LocalEndPoint!;
+            DnsLog.StartingUdp(_log, bound);
+            Socket tcp = Bind(bound, SocketType.Stream, ProtocolType.Tcp);
+            tcp.Listen(512);
+            DnsLog.StartingTcp(_log, bound);
+            Bound = Bound.Add(bound);
+            for (int i = 0; i < WorkersPerSocket; i++) { loops.Add(() => new UdpWorker(udp, _handler, _outstanding).RunAsync(_stop.Token)); }
+            loops.Add(() => new TcpAcceptor(tcp, _handler, _metrics, _outstanding, _time).RunAsync(_stop.Token));
+        }
+        catch (SocketException e) when (address.AddressFamily == AddressFamily.InterNetworkV6 && e.SocketErrorCode is SocketError.AddressNotAvailable or SocketError.AddressFamilyNotSupported)
+        {
+            DnsLog.NoAddress(_log, address, e.Message);
+        }
+        catch (SocketException e)
+        {
+            throw new FatalException("dns", $"cannot listen on {address}: {e.Message}", Fix(address, e.SocketErrorCode), e);
+        }
+    }
+
+    private Socket Bind(IPEndPoint address, SocketType type, ProtocolType protocol)
+    {
+        var socket = new Socket(address.AddressFamily, type, protocol);
+        _sockets.Add(socket);
+        // a restart must not wait for connections of the last run to time out
+        if (type == SocketType.Stream) { socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true); }
+        socket.Bind(address);
+        return socket;
+    }
+
+    private static string Fix(IPEndPoint address, SocketError error) => error switch
+    {
+        SocketError.AddressAlreadyInUse => $"Find who holds it with 'ss -lunp sport = :{address.Port}' and 'ss -ltnp sport = :{address.Port}' and stop it (an old agent?), or set DNS_PROXY_ADDR",
+        SocketError.AccessDenied => "Choose a port from 1024 up in DNS_PROXY_ADDR, or give the agent CAP_NET_BIND_SERVICE",
+        _ => "Set DNS_PROXY_ADDR to an address this host has",
+    };
+
+    /// <summary>A loop that faults ends the component at once; the others end with the stop that follows.</summary>
+    [SuppressMessage("Design", "CA1031", Justification = "the fault is handed to Completion, whoever it is from")]
+    private async Task RunAsync(Func<Task> loop)
+    {
+        await Task.Yield(); // a flood at start must not keep StartAsync here
+        try { await loop(); }
+        catch (Exception e) { _completion.TrySetException(e); }
+    }
+
+    private static string ReadEphemeral()
+    {
+        try { return File.ReadAllText("/proc/sys/net/ipv4/ip_local_port_range"); }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException) { return ""; }
+    }
+}

@@ -1,0 +1,108 @@
+using System.Collections.Concurrent;
+using System.Collections.Immutable;
+using System.Net;
+using VmSidecar.Configuration;
+using VmSidecar.Wire.Dns;
+
+namespace VmSidecar.Dns;
+
+/// <summary>
+/// Takes questions the tables do not answer to the servers of resolv.conf. Stages: 1 join an equal question in flight; 2 exchange; 3 hand the
+/// message to all who wait. Owned by <see cref="DnsServer"/>; <see cref="UseServersAsync"/> has one caller, the rest is thread-safe.
+/// </summary>
+internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePorts ports, TimeProvider time) : IAsyncDisposable
+{
+    private const int MaxInFlight = 4096; // questions at a time; more are refused with SERVFAIL rather than queued
+
+    private readonly ConcurrentDictionary<byte[], Task<ForwardResult>> _inFlight = new(WireNameComparer.Instance);
+    private readonly CancellationTokenSource _stop = new();
+    private volatile ServerSet _servers = new([]);
+    private int _count;
+
+    public ImmutableArray<UpstreamServer> Servers => _servers.All;
+
+    /// <summary>Replaces the servers; those that stay keep their sockets and what is known of them.</summary>
+    public async Task UseServersAsync(ImmutableArray<IPEndPoint> endpoints)
+    {
+        ImmutableArray<UpstreamServer> old = _servers.All;
+        ImmutableArray<UpstreamServer> now = [.. endpoints.Select(e => old.FirstOrDefault(s => s.Endpoint.Equals(e)) ?? new UpstreamServer(e, ports, time, metrics.Mismatched))];
+        _servers = new(now);
+        foreach (UpstreamServer gone in old.Where(s => !now.Contains(s))) { await gone.DisposeAsync(); }
+    }
+
+    /// <summary>True when a query from this port is one of our own that came back: the capture rules do not exempt us.</summary>
+    public bool IsOwnPort(int port)
+    {
+        foreach (UpstreamServer server in _servers.All)
+        {
+            if (server.Owns(port)) { return true; }
+        }
+        return false;
+    }
+
+    /// <summary>
+    /// The upstream's whole message for this query, shared with others who ask the same (do not write to it), or none. <paramref name="packet"/> is kept until the end. Never throws.
+    /// </summary>
+    public Task<ForwardResult> ForwardAsync(byte[] packet, DnsQuery query, bool tcp)
+    {
+        byte[]? key = QuestionKey.For(packet, query, tcp);
+        if (key is null) { return ExchangeAsync(packet, query, tcp); } // 2
+        // 1
+        var mine = new TaskCompletionSource<ForwardResult>(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task<ForwardResult> task = _inFlight.GetOrAdd(key, mine.Task);
+        if (task != mine.Task) { metrics.Coalesced(); return task; }
+        return LeadAsync(key, mine, packet, query, tcp);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        foreach (UpstreamServer server in _servers.All) { await server.DisposeAsync(); }
+        _stop.Dispose();
+    }
+
+    private async Task<ForwardResult> LeadAsync(byte[] key, TaskCompletionSource<ForwardResult> mine, byte[] packet, DnsQuery query, bool tcp)
+    {
+        ForwardResult result = default;
+        try
+        {
+            result = await ExchangeAsync(packet, query, tcp);
+        }
+        finally
+        {
+            // 3
+            _inFlight.TryRemove(key, out _);
+            mine.SetResult(result);
+        }
+        return result;
+    }
+
+    private async Task<ForwardResult> ExchangeAsync(byte[] packet, DnsQuery query, bool tcp)
+    {
+        metrics.UpstreamAsked();
+        if (Interlocked.Increment(ref _count) > MaxInFlight || _stop.IsCancellationRequested)
+        {
+            Interlocked.Decrement(ref _count);
+            metrics.UpstreamFailed();
+            return default;
+        }
+        long begin = time.GetTimestamp();
+        try
+        {
+            var exchange = new UpstreamExchange(_servers.All, options.ForwardTimeout, options.ForwardParallel, time);
+            ExchangeResult done = await exchange.RunAsync(QuestionKey.WithoutHopOptions(packet, query), query.Question, tcp, _stop.Token);
+            if (done.Message is null) { metrics.UpstreamFailed(); }
+            return new(done.Message, done.Message is null ? AnswerSource.Failed : AnswerSource.Upstream);
+        }
+        finally
+        {
+            metrics.UpstreamTook(time.GetElapsedTime(begin));
+            Interlocked.Decrement(ref _count);
+        }
+    }
+
+    private sealed record ServerSet(ImmutableArray<UpstreamServer> All);
+}
+
+/// <summary>A message from upstream, the cache or nowhere (null).</summary>
+internal readonly record struct ForwardResult(byte[]? Message, AnswerSource Source);

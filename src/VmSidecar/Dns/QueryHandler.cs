@@ -1,0 +1,95 @@
+using Microsoft.Extensions.Logging;
+using VmSidecar.Wire.Dns;
+
+namespace VmSidecar.Dns;
+
+/// <summary>
+/// The path of one query, for both transports. Stages: admit, question, table (<see cref="TryAnswer"/>, on the worker, without allocation), forward,
+/// fit (<see cref="ForwardAsync"/>). Owned by <see cref="DnsServer"/>; used by all workers at once.
+/// </summary>
+internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder forwarder, DnsMetrics metrics, ILogger log)
+{
+    private int _loopSaid;
+    private int _silentSaid;
+
+    /// <summary>Answers from what is at hand. False: the query must be forwarded, with <paramref name="pending"/> saying how. True with length 0: silence.</summary>
+    public bool TryAnswer(ReadOnlySpan<byte> packet, bool tcp, Span<byte> reply, out int length, out PendingQuery pending)
+    {
+        AnswerResult result = answerer.Answer(packet, state.Current, tcp, (uint)Random.Shared.Next(), reply, out DnsQuery query);
+        length = result.Length;
+        pending = default;
+        if (result.Action == AnswerAction.Drop) { return true; }
+        if (result.Source != AnswerSource.Refused || result.Action != AnswerAction.Reply) { metrics.Asked(query.Question.Type); }
+        if (result.Action == AnswerAction.Reply)
+        {
+            metrics.Answered(result.Source, reply[..length]);
+            return true;
+        }
+        pending = new(query, result.Action, tcp);
+        return false;
+    }
+
+    /// <summary>Forwards a copy of the packet, which it keeps. Never throws; <see cref="Fit"/> makes an answer of every result.</summary>
+    public async Task<ForwardResult> ForwardAsync(byte[] packet, PendingQuery pending, int clientPort)
+    {
+        if (forwarder.IsOwnPort(clientPort)) { SayLoop(); return new(null, AnswerSource.Failed); }
+        ForwardResult result = await forwarder.ForwardAsync(packet, pending.Query, pending.Tcp);
+        SayWhenSilent(result.Message is null);
+        return result;
+    }
+
+    /// <summary>Writes what the client gets for the result: SERVFAIL at worst, never NXDOMAIN for our own trouble, which resolvers would remember.</summary>
+    public int Fit(byte[] packet, PendingQuery pending, ForwardResult result, Span<byte> reply)
+    {
+        DnsQuery query = pending.Query;
+        int rcode = result.Message is { Length: > 3 } message ? message[3] & DnsHeader.RcodeMask : DnsRcode.ServFail;
+        AnswerSource source = result.Source;
+        int length = 0;
+        if (pending.Action == AnswerAction.ForwardElseVip && rcode == DnsRcode.NxDomain)
+        {
+            length = answerer.AnswerVip(packet, query, state.Current, pending.Tcp, (uint)Random.Shared.Next(), reply);
+            source = AnswerSource.Vip;
+        }
+        else if (pending.Action == AnswerAction.ForwardElseEmpty && rcode != DnsRcode.NoError)
+        {
+            length = answerer.AnswerEmpty(packet, query, pending.Tcp, reply);
+            source = AnswerSource.Table;
+        }
+        if (length == 0) { length = Copy(packet, pending, result, reply, out source); }
+        metrics.Answered(source, reply[..length]);
+        return length;
+    }
+
+    private static int Copy(byte[] packet, PendingQuery pending, ForwardResult result, Span<byte> reply, out AnswerSource source)
+    {
+        source = result.Source;
+        if (result.Message is null || result.Message.Length > reply.Length)
+        {
+            source = AnswerSource.Failed;
+            return DnsReply.WriteEmpty(packet, pending.Query, DnsRcode.ServFail, Answerer.EdnsSize, reply);
+        }
+        result.Message.CopyTo(reply);
+        Span<byte> message = reply[..result.Message.Length];
+        DnsReply.Readdress(message, packet, pending.Query.Question);
+        return DnsReply.Fit(message, Answerer.Limit(pending.Query, pending.Tcp));
+    }
+
+    private void SayLoop()
+    {
+        metrics.Looped();
+        if (Interlocked.Exchange(ref _loopSaid, 1) == 0) { DnsLog.Loop(log); }
+    }
+
+    /// <summary>Says the change of state, not every failure: one name that nobody answers is no news.</summary>
+    private void SayWhenSilent(bool failed)
+    {
+        int now = failed ? 1 : 0;
+        if (Volatile.Read(ref _silentSaid) == now || (failed && !forwarder.Servers.All(s => s.Health.IsDown))) { return; }
+        if (Interlocked.Exchange(ref _silentSaid, now) == now) { return; }
+        if (failed) { DnsLog.UpstreamsSilent(log, string.Join(", ", forwarder.Servers.Select(s => s.Endpoint))); }
+        else { DnsLog.UpstreamsBack(log); }
+    }
+}
+
+/// <summary>A query the tables did not answer, parsed, and what to do when upstream knows nothing.</summary>
+internal readonly record struct PendingQuery(DnsQuery Query, AnswerAction Action, bool Tcp);

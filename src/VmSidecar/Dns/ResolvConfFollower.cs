@@ -1,0 +1,85 @@
+using System.Collections.Immutable;
+using System.Net;
+using Microsoft.Extensions.Logging;
+
+namespace VmSidecar.Dns;
+
+/// <summary>
+/// Follows resolv.conf: DHCP, VPNs and systemd-resolved rewrite or replace it at any time. The file is read every few seconds (it is small, often a
+/// link into another folder, and often replaced by rename, which defeats watching). Owned by <see cref="DnsServer"/>; one loop.
+/// </summary>
+internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder forwarder, TimeProvider time, ILogger log)
+{
+    public static readonly TimeSpan Interval = TimeSpan.FromSeconds(3);
+
+    private ResolvConf? _current;
+    private bool _unreadable;
+
+    /// <summary>Our own listening addresses: never an upstream.</summary>
+    public ImmutableArray<IPEndPoint> Own { get; set; } = [];
+
+    /// <summary>Reads now; without the file the servers known so far stay.</summary>
+    public async Task ReadAsync()
+    {
+        ResolvConf? read = TryRead();
+        if (read is null || read.Equals(_current)) { return; }
+        _current = read;
+        ImmutableArray<IPEndPoint> servers = [.. read.Servers.Where(s => !IsOwn(s))];
+        await forwarder.UseServersAsync([.. servers, .. Fallback(servers)]);
+        state.UseSearch(read.SearchNames);
+        DnsLog.Following(log, string.Join(", ", servers), string.Join(" ", read.Search));
+        if (servers.IsEmpty) { DnsLog.NoServers(log, path); }
+    }
+
+    /// <summary>Ends by the token only.</summary>
+    public async Task RunAsync(CancellationToken stop)
+    {
+        try
+        {
+            while (true)
+            {
+                await Task.Delay(Interval, time, stop);
+                await ReadAsync();
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
+    }
+
+    private ResolvConf? TryRead()
+    {
+        try
+        {
+            string text = File.ReadAllText(path);
+            _unreadable = false;
+            return ResolvConf.Parse(text);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            if (!_unreadable) { DnsLog.NoResolvConf(log, path, e.Message); }
+            _unreadable = true;
+            return null;
+        }
+    }
+
+    private bool IsOwn(IPEndPoint server)
+    {
+        if (!Own.Contains(server)) { return false; }
+        DnsLog.OwnAddress(log, server, path);
+        return true;
+    }
+
+    /// <summary>
+    /// Behind systemd-resolved's stub: the servers it uses itself, asked only after the stub has failed. First choice stays the stub, which alone knows
+    /// which domain goes to which link.
+    /// </summary>
+    private ImmutableArray<IPEndPoint> Fallback(ImmutableArray<IPEndPoint> servers)
+    {
+        bool stubOnly = servers.Length > 0 && servers.All(s => s.Address.Equals(Stub) || s.Address.Equals(StubProxy));
+        string real = Path.Combine(Path.GetDirectoryName(path) ?? "/", "../run/systemd/resolve/resolv.conf");
+        if (!stubOnly || !File.Exists(real)) { return []; }
+        try { return [.. ResolvConf.Parse(File.ReadAllText(real)).Servers.Where(s => !Own.Contains(s) && !servers.Contains(s))]; }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException) { return []; }
+    }
+
+    private static readonly IPAddress Stub = IPAddress.Parse("127.0.0.53"), StubProxy = IPAddress.Parse("127.0.0.54");
+}

@@ -1,0 +1,88 @@
+using System.Collections.Immutable;
+using VmSidecar.Wire.Dns;
+
+namespace VmSidecar.Dns;
+
+/// <summary>What one forwarded question came to; <c>Message</c> null: no server answered at all.</summary>
+internal readonly record struct ExchangeResult(byte[]? Message, UpstreamServer? Server, int Asks);
+
+/// <summary>
+/// Asks the servers for one question. Stages: 1 the first server; 2 after the hedge delay, or at once after a failure, the next one, while
+/// earlier ones may still answer; 3 a second round once a second; 4 the first good answer ends all. Made by the forwarder per question.
+/// </summary>
+internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, TimeSpan timeout, bool parallel, TimeProvider time)
+{
+    public static readonly TimeSpan HedgeDelay = TimeSpan.FromMilliseconds(200);
+    private static readonly TimeSpan RoundDelay = TimeSpan.FromSeconds(1);    // before the same server is asked again: a lost packet
+    private static readonly TimeSpan AfterFailure = TimeSpan.FromSeconds(1);  // how long a better answer may take once a server has failed
+
+    private readonly List<Task<AskResult>> _open = [];
+    private int _asks;
+
+    /// <summary>Never throws; ends within the timeout.</summary>
+    public async Task<ExchangeResult> RunAsync(byte[] query, DnsQuestion question, bool tcp, CancellationToken stop)
+    {
+        ImmutableArray<UpstreamServer> order = InOrder(servers);
+        if (order.IsEmpty) { return default; }
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        long begin = time.GetTimestamp();
+        TimeSpan budget = timeout;
+        AskResult failure = default;
+        while (true)
+        {
+            // 1, 2, 3
+            bool exhausted = _asks >= order.Length && _open.Count == 0;
+            if (exhausted) { break; }
+            if (parallel) { while (_asks < order.Length) { Ask(order, query, question, tcp, end.Token); } }
+            else if (_asks < order.Length || failure.Message is null) { Ask(order, query, question, tcp, end.Token); }
+            AskResult? ended = await NextAsync(Delay(order.Length), budget - time.GetElapsedTime(begin), stop);
+            if (ended is not { } result)
+            {
+                if (time.GetElapsedTime(begin) >= budget || stop.IsCancellationRequested) { break; }
+                continue;
+            }
+            // 4
+            if (IsGood(result)) { failure = result; break; }
+            if (result.Message is null || failure.Message is not null) { continue; }
+            failure = result;
+            budget = Min(budget, time.GetElapsedTime(begin) + AfterFailure);
+        }
+        await end.CancelAsync();
+        await Task.WhenAll(_open);
+        return new(failure.Message, failure.Server, _asks);
+    }
+
+    /// <summary>File order, servers that are down last. Pure but for their state.</summary>
+    public static ImmutableArray<UpstreamServer> InOrder(ImmutableArray<UpstreamServer> servers)
+    {
+        if (servers.Length < 2 || !servers.Any(s => s.Health.IsDown)) { return servers; }
+        return [.. servers.OrderBy(s => s.Health.IsDown ? 1 : 0)]; // OrderBy is stable
+    }
+
+    /// <summary>NOERROR and NXDOMAIN are answers; SERVFAIL, REFUSED, NOTIMP and the rest are this server's trouble, and another may know better.</summary>
+    private static bool IsGood(AskResult result) =>
+        result.Message is not null && DnsHeader.TryRead(result.Message, out DnsHeader header) && header.Rcode is DnsRcode.NoError or DnsRcode.NxDomain;
+
+    private void Ask(ImmutableArray<UpstreamServer> order, byte[] query, DnsQuestion question, bool tcp, CancellationToken end) =>
+        _open.Add(order[_asks++ % order.Length].AskAsync(query, question, tcp, end));
+
+    private TimeSpan Delay(int count) => _asks < count ? HedgeDelay : RoundDelay;
+
+    /// <summary>The next ask that ended, or null after the delay.</summary>
+    private async Task<AskResult?> NextAsync(TimeSpan delay, TimeSpan left, CancellationToken stop)
+    {
+        if (left <= TimeSpan.Zero) { return null; }
+        Task<Task<AskResult>> any = Task.WhenAny(_open);
+        if (!any.IsCompleted)
+        {
+            try { await any.WaitAsync(Min(delay, left), time, stop); }
+            catch (TimeoutException) { return null; }
+            catch (OperationCanceledException) when (stop.IsCancellationRequested) { return null; }
+        }
+        Task<AskResult> ended = await any;
+        _open.Remove(ended);
+        return await ended;
+    }
+
+    private static TimeSpan Min(TimeSpan a, TimeSpan b) => a < b ? a : b;
+}

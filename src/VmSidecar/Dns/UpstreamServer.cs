@@ -1,0 +1,125 @@
+using System.Net;
+using System.Net.Sockets;
+using VmSidecar.Wire.Dns;
+
+namespace VmSidecar.Dns;
+
+/// <summary>How one ask of one server ended.</summary>
+internal enum AskEnd : byte
+{
+    Answered,
+    Unreachable,
+    Abandoned,
+}
+
+/// <summary>The end of one ask; <c>Message</c> only when answered.</summary>
+internal readonly record struct AskResult(AskEnd End, byte[]? Message, UpstreamServer Server);
+
+/// <summary>One upstream server: its sockets, and what is remembered of its behaviour. Owned by <see cref="Forwarder"/>; thread-safe.</summary>
+internal sealed class UpstreamServer(IPEndPoint endpoint, SourcePorts ports, TimeProvider time, Action mismatched) : IAsyncDisposable
+{
+    private const int MaxSockets = 4;      // open at a time: ports a guesser would have to know
+    private const int AsksPerSocket = 4096; // then the port changes
+
+    private readonly Lock _gate = new();
+    private readonly List<UpstreamSocket> _sockets = [];
+    private readonly List<UpstreamSocket> _retired = [];
+    private int _next;
+    private bool _disposed;
+
+    public IPEndPoint Endpoint { get; } = endpoint;
+
+    /// <summary>Judges the server by what happened to its asks.</summary>
+    public UpstreamHealth Health { get; } = new(time);
+
+    /// <summary>True when one of our sockets to this server sends from the port.</summary>
+    public bool Owns(int port)
+    {
+        lock (_gate) { return _sockets.Exists(s => s.LocalPort == port) || _retired.Exists(s => s.LocalPort == port); }
+    }
+
+    /// <summary>Asks once by UDP, then by TCP if the answer was cut; or by TCP at once. Never throws; ends with <paramref name="stop"/> at the latest.</summary>
+    public async Task<AskResult> AskAsync(byte[] query, DnsQuestion question, bool tcp, CancellationToken stop)
+    {
+        long begin = time.GetTimestamp();
+        byte[]? message = tcp ? await UpstreamTcp.AskAsync(Endpoint, query, question, stop) : await AskUdpAsync((byte[])query.Clone(), question, stop);
+        if (message is not null && !tcp && DnsHeader.TryRead(message, out DnsHeader header) && header.IsTruncated)
+        {
+            // a server without TCP: the cut answer, with TC, is better than none
+            message = await UpstreamTcp.AskAsync(Endpoint, query, question, stop) ?? message;
+        }
+        if (message is not null && !DnsReply.IsWhole(message, out _) ) { message = null; }
+        if (message is not null) { Health.Answered(time.GetElapsedTime(begin)); return new(AskEnd.Answered, message, this); }
+        TimeSpan waited = time.GetElapsedTime(begin);
+        if (stop.IsCancellationRequested) { Health.Silent(waited); return new(AskEnd.Abandoned, null, this); }
+        Health.Unreachable();
+        return new(AskEnd.Unreachable, null, this);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        UpstreamSocket[] all;
+        lock (_gate)
+        {
+            _disposed = true;
+            all = [.. _sockets, .. _retired];
+            _sockets.Clear();
+            _retired.Clear();
+        }
+        foreach (UpstreamSocket socket in all) { await socket.DisposeAsync(); }
+    }
+
+    private async Task<byte[]?> AskUdpAsync(byte[] query, DnsQuestion question, CancellationToken stop)
+    {
+        UpstreamSocket? socket = await TakeSocketAsync();
+        PendingAsk? ask = socket?.TrySend(query, question);
+        if (socket is null || ask is null)
+        {
+            if (socket is not null) { Retire(socket); } // its source address may be gone
+            return null;
+        }
+        await using CancellationTokenRegistration ended = stop.UnsafeRegister(static ask => ((PendingAsk)ask!).Done.TrySetResult(null), ask);
+        byte[]? message = await ask.Done.Task;
+        socket.Forget(ask);
+        if (message is null && stop.IsCancellationRequested && Health.IsSuspect) { Retire(socket); }
+        return message;
+    }
+
+    private async ValueTask<UpstreamSocket?> TakeSocketAsync()
+    {
+        UpstreamSocket? worn = null, taken;
+        lock (_gate)
+        {
+            if (_disposed) { return null; }
+            int slot = _next++ & (MaxSockets - 1);
+            if (slot < _sockets.Count && _sockets[slot].Sent >= AsksPerSocket) { _retired.Add(_sockets[slot]); _sockets.RemoveAt(slot); }
+            int idle = _retired.FindIndex(s => s.IsIdle);
+            if (idle >= 0) { worn = _retired[idle]; _retired.RemoveAt(idle); }
+            taken = slot < _sockets.Count ? _sockets[slot] : TryOpen();
+        }
+        if (worn is not null) { await worn.DisposeAsync(); }
+        return taken;
+    }
+
+    private UpstreamSocket? TryOpen()
+    {
+        try
+        {
+            UpstreamSocket opened = UpstreamSocket.Open(Endpoint, ports, mismatched);
+            _sockets.Add(opened);
+            return opened;
+        }
+        catch (SocketException)
+        {
+            return _sockets.Count > 0 ? _sockets[0] : null;
+        }
+    }
+
+    private void Retire(UpstreamSocket socket)
+    {
+        lock (_gate)
+        {
+            if (_sockets.Remove(socket)) { _retired.Add(socket); }
+        }
+    }
+}

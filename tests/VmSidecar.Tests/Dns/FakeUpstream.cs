@@ -1,0 +1,100 @@
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
+using VmSidecar.TestKit;
+using VmSidecar.Wire.Dns;
+using Xunit;
+
+namespace VmSidecar.Tests.Dns;
+
+/// <summary>A scripted upstream on UDP and TCP of one loopback port. The script gets the query and the transport, and returns the replies to send; none is silence.</summary>
+internal sealed class FakeUpstream : IAsyncDisposable
+{
+    private readonly Socket _udp = new(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+    private readonly Socket _tcp = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+    private readonly CancellationTokenSource _stop = new();
+    private readonly Func<byte[], bool, IEnumerable<byte[]>> _script;
+    private readonly Task _loops;
+    private readonly SemaphoreSlim _asked = new(0);
+
+    public FakeUpstream(Func<byte[], bool, IEnumerable<byte[]>> script, IPAddress? address = null)
+    {
+        _script = script;
+        _udp.Bind(new IPEndPoint(address ?? IPAddress.Loopback, 0));
+        _tcp.Bind(_udp.LocalEndPoint!);
+        _tcp.Listen();
+        Endpoint = (IPEndPoint)_udp.LocalEndPoint!;
+        _loops = Task.WhenAll(UdpAsync(), TcpAsync());
+    }
+
+    public IPEndPoint Endpoint { get; }
+
+    /// <summary>Every query seen, with the sender's port.</summary>
+    public ConcurrentQueue<(byte[] Query, bool Tcp, int Port)> Seen { get; } = new();
+
+    public int Count => Seen.Count;
+
+    /// <summary>Answers every question with one address.</summary>
+    public static FakeUpstream Answering(string address, uint ttl = 60) => new((query, _) => [DnsMessages.Reply(query, 0, ttl, TypeOf(query) == DnsType.A ? [address] : [])]);
+
+    public static FakeUpstream Failing(int rcode) => new((query, _) => [DnsMessages.Reply(query, rcode)]);
+
+    public static FakeUpstream Silent() => new((_, _) => []);
+
+    public static ushort TypeOf(byte[] query)
+    {
+        Assert.Equal(QueryVerdict.Accepted, DnsQuery.Read(query, out DnsQuery parsed));
+        return parsed.Question.Type;
+    }
+
+    /// <summary>Waits for the next query.</summary>
+    public async Task AskedAsync() => Assert.True(await _asked.WaitAsync(Test.Deadline), "the upstream was not asked");
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        _udp.Dispose();
+        _tcp.Dispose();
+        try { await _loops; }
+        catch (Exception e) when (e is OperationCanceledException or SocketException or ObjectDisposedException) { }
+        _stop.Dispose();
+    }
+
+    private async Task UdpAsync()
+    {
+        byte[] buffer = new byte[65535];
+        while (true)
+        {
+            SocketReceiveFromResult got = await _udp.ReceiveFromAsync(buffer.AsMemory(), SocketFlags.None, new IPEndPoint(IPAddress.Any, 0), _stop.Token);
+            byte[] query = buffer[..got.ReceivedBytes];
+            Seen.Enqueue((query, false, ((IPEndPoint)got.RemoteEndPoint).Port));
+            foreach (byte[] reply in _script(query, false)) { await _udp.SendToAsync(reply, SocketFlags.None, got.RemoteEndPoint, _stop.Token); }
+            _asked.Release();
+        }
+    }
+
+    private async Task TcpAsync()
+    {
+        while (true)
+        {
+            using Socket client = await _tcp.AcceptAsync(_stop.Token);
+            byte[] buffer = new byte[65535];
+            int read = 0;
+            while (read < 2 || read < 2 + BinaryPrimitives.ReadUInt16BigEndian(buffer))
+            {
+                int more = await client.ReceiveAsync(buffer.AsMemory(read), SocketFlags.None, _stop.Token);
+                if (more == 0) { break; }
+                read += more;
+            }
+            byte[] query = buffer[2..read];
+            Seen.Enqueue((query, true, ((IPEndPoint)client.RemoteEndPoint!).Port));
+            foreach (byte[] reply in _script(query, true))
+            {
+                byte[] framed = [(byte)(reply.Length >> 8), (byte)reply.Length, .. reply];
+                await client.SendAsync(framed, SocketFlags.None, _stop.Token);
+            }
+            _asked.Release();
+        }
+    }
+}
