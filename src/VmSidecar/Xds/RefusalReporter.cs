@@ -1,0 +1,38 @@
+using Microsoft.Extensions.Logging;
+
+using VmSidecar.Grpc;
+using VmSidecar.Identity;
+
+namespace VmSidecar.Xds;
+
+/// <summary>Says why istiod refuses this VM, once per change of reason: istiod itself never tells (reference: the agent must read the token to say so). Owned by <see cref="XdsProxy"/>.</summary>
+internal sealed class RefusalReporter(IIstiodAccess access, string address, ILogger log)
+{
+    private readonly Lock _gate = new();
+    private GrpcStatus? _said;
+
+    /// <summary>A stream ended like this. Logs when it is a refusal that was not explained yet.</summary>
+    public void Ended(GrpcStatus status)
+    {
+        if (!IsRefusal(status)) { return; }
+        lock (_gate)
+        {
+            if (_said == status) { return; }
+            _said = status;
+        }
+        XdsLog.Refused(log, address, access.ExplainRefusal(status));
+    }
+
+    /// <summary>istiod answers: a later refusal is news again.</summary>
+    public void Welcomed()
+    {
+        lock (_gate) { _said = null; }
+    }
+
+    /// <summary>True where istiod was reached and said no, for a reason that an operator must mend.</summary>
+    internal static bool IsRefusal(GrpcStatus status) =>
+        status.Code is GrpcStatusCode.Unauthenticated or GrpcStatusCode.PermissionDenied or GrpcStatusCode.FailedPrecondition
+        || (status.Code is GrpcStatusCode.Unknown or GrpcStatusCode.InvalidArgument
+            && (status.Message.Contains("WorkloadEntry", StringComparison.Ordinal) || status.Message.Contains("WorkloadGroup", StringComparison.Ordinal)
+                || status.Message.Contains("authentication failure", StringComparison.Ordinal) || status.Message.Contains("service node", StringComparison.Ordinal)));
+}

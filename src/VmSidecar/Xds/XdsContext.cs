@@ -1,0 +1,13 @@
+using Microsoft.Extensions.Logging;
+
+using VmSidecar.Configuration;
+
+namespace VmSidecar.Xds;
+
+/// <summary>What every stream of the relay shares. Built once by <see cref="XdsProxy"/>.</summary>
+internal sealed record XdsContext(XdsOptions Options, XdsLinks Links, IIstiodDialer Istiod, TimeProvider Time, ILogger Log)
+{
+    public required XdsTap Tap { get; init; }
+    public required XdsMetrics Metrics { get; init; }
+    public required RefusalReporter Refusals { get; init; }
+}

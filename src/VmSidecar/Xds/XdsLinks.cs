@@ -1,0 +1,20 @@
+using VmSidecar.Dns;
+using VmSidecar.Health;
+using VmSidecar.Identity;
+using VmSidecar.Lifecycle;
+
+namespace VmSidecar.Xds;
+
+/// <summary>What the relay exchanges with other components.</summary>
+/// <param name="Access">How to reach and convince istiod.</param>
+/// <param name="Health">Written by the probe; read here.</param>
+/// <param name="Names">Receives name tables; null when there is no DNS server.</param>
+/// <param name="Trust">Receives trust anchors; null when PCDS is off.</param>
+internal sealed record XdsLinks(IIstiodAccess Access, Published<HealthState> Health, INameTableSink? Names, ITrustSink? Trust)
+{
+    /// <summary>A new certificate ends the wait before the next attempt of the agent's own stream; null: only time does.</summary>
+    public Published<WorkloadSecrets>? Secrets { get; init; }
+
+    /// <summary>Opens streams to istiod; null: over the network, by <see cref="Access"/>.</summary>
+    public IIstiodDialer? Dialer { get; init; }
+}

@@ -1,0 +1,103 @@
+using Microsoft.Extensions.Logging;
+
+namespace VmSidecar.Xds;
+
+/// <summary>The relay's log lines. Texts and labels that operators grep for are the classic agent's.</summary>
+internal static partial class XdsLog
+{
+    [LoggerMessage(1, LogLevel.Information, "Initializing with upstream address \"{Address}\" and cluster \"{Cluster}\"")]
+    public static partial void Initializing(ILogger log, string address, string cluster);
+
+    [LoggerMessage(2, LogLevel.Debug, "accepted XDS connection from Envoy, forwarding to upstream XDS server\tid={Id}")]
+    public static partial void Accepted(ILogger log, long id);
+
+    [LoggerMessage(3, LogLevel.Debug, "accepted delta xds connection from envoy, forwarding to upstream\tid={Id}")]
+    public static partial void AcceptedDelta(ILogger log, long id);
+
+    [LoggerMessage(4, LogLevel.Information, "connected to upstream XDS server: {Address}\tid={Id}")]
+    public static partial void Connected(ILogger log, string address, long id);
+
+    [LoggerMessage(5, LogLevel.Information, "connected to delta upstream XDS server: {Address}\tid={Id}")]
+    public static partial void ConnectedDelta(ILogger log, string address, long id);
+
+    [LoggerMessage(6, LogLevel.Debug, "disconnected from XDS server: {Address}\tid={Id}")]
+    public static partial void Disconnected(ILogger log, string address, long id);
+
+    [LoggerMessage(7, LogLevel.Debug, "disconnected from delta XDS server: {Address}\tid={Id}")]
+    public static partial void DisconnectedDelta(ILogger log, string address, long id);
+
+    [LoggerMessage(8, LogLevel.Debug, "failed to create upstream grpc client: {Status}\tid={Id}")]
+    public static partial void DialFailed(ILogger log, string status, long id);
+
+    [LoggerMessage(9, LogLevel.Debug, "failed to create delta upstream grpc client: {Status}\tid={Id}")]
+    public static partial void DialFailedDelta(ILogger log, string status, long id);
+
+    [LoggerMessage(10, LogLevel.Warning, "registered overlapping stream; closing previous")]
+    public static partial void Overlapping(ILogger log);
+
+    [LoggerMessage(11, LogLevel.Debug, "upstream stopped\tid={Id}")]
+    public static partial void Superseded(ILogger log, long id);
+
+    [LoggerMessage(12, LogLevel.Debug, "request for type url {TypeUrl}\tid={Id}")]
+    public static partial void Request(ILogger log, string typeUrl, long id);
+
+    [LoggerMessage(13, LogLevel.Debug, "delta request\tid={Id} type={Type} sub={Sub} unsub={Unsub} nonce={Nonce} initial={Initial}")]
+    public static partial void DeltaRequest(ILogger log, long id, string type, int sub, int unsub, string nonce, int initial);
+
+    [LoggerMessage(14, LogLevel.Debug, "upstream response\tid={Id} type={Type} resources={Resources}")]
+    public static partial void Response(ILogger log, long id, string type, int resources);
+
+    [LoggerMessage(15, LogLevel.Debug, "upstream response\tid={Id} type={Type} nonce={Nonce} resources={Resources} removes={Removes}")]
+    public static partial void DeltaResponse(ILogger log, long id, string type, string nonce, int resources, int removes);
+
+    [LoggerMessage(16, LogLevel.Debug, "upstream terminated with status {Status}\tid={Id}")]
+    public static partial void UpstreamEnded(ILogger log, string status, long id);
+
+    [LoggerMessage(17, LogLevel.Warning, "upstream terminated with unexpected error {Status}\tid={Id}")]
+    public static partial void UpstreamFailed(ILogger log, string status, long id);
+
+    [LoggerMessage(18, LogLevel.Debug, "downstream terminated with status {Status}\tid={Id}")]
+    public static partial void DownstreamEnded(ILogger log, string status, long id);
+
+    [LoggerMessage(19, LogLevel.Warning, "downstream terminated with unexpected error {Status}\tid={Id}")]
+    public static partial void DownstreamFailed(ILogger log, string status, long id);
+
+    [LoggerMessage(20, LogLevel.Error, "Skipping forwarding type url {TypeUrl} to Envoy as is not a valid Envoy type")]
+    public static partial void Skipped(ILogger log, string typeUrl);
+
+    [LoggerMessage(21, LogLevel.Error, "failed to unmarshal name table: {Error}")]
+    public static partial void BadNameTable(ILogger log, string error);
+
+    [LoggerMessage(22, LogLevel.Error, "failed to unmarshal proxy config: {Error}")]
+    public static partial void BadProxyConfig(ILogger log, string error);
+
+    [LoggerMessage(23, LogLevel.Warning, "Envoy rejected {Type}: {Error}\tid={Id}")]
+    public static partial void Rejected(ILogger log, string type, string error, long id);
+
+    [LoggerMessage(24, LogLevel.Information, "the agent's own stream to {Address} is up; Envoy has none\tmode={Mode}")]
+    public static partial void OwnUp(ILogger log, string address, string mode);
+
+    [LoggerMessage(25, LogLevel.Warning, "lost istiod at {Address} after {Connected}: {Status}; retrying")]
+    public static partial void OwnLost(ILogger log, string address, string connected, string status);
+
+    [LoggerMessage(26, LogLevel.Warning, "cannot open a stream to istiod at {Address}: {Status}; retrying")]
+    public static partial void OwnFailed(ILogger log, string address, string status);
+
+    [LoggerMessage(27, LogLevel.Warning, "istiod at {Address} refuses this VM: {Reason}")]
+    public static partial void Refused(ILogger log, string address, string reason);
+
+    [LoggerMessage(28, LogLevel.Information, "istiod at {Address} speaks {Mode}")]
+    public static partial void ModeSettled(ILogger log, string address, string mode);
+
+    [LoggerMessage(29, LogLevel.Debug, "the agent's own stream to {Address} ends: Envoy's stream has taken over")]
+    public static partial void OwnHandedOver(ILogger log, string address);
+
+    [LoggerMessage(30, LogLevel.Debug, "the agent's own stream to {Address}, attempt {Attempt}, failed: {Status}")]
+    public static partial void OwnAttempt(ILogger log, string address, int attempt, string status);
+
+    [LoggerMessage(31, LogLevel.Warning, "ended Envoy's stream: istiod takes requests too slowly, {Bytes} bytes wait\tid={Id}")]
+    public static partial void QueueFull(ILogger log, long bytes, long id);
+
+    [LoggerMessage(32, LogLevel.Warning, "sendDownstream took {Took}\tid={Id}")]
+    public static partial void SlowSend(ILogger log, string took, long id);
+}

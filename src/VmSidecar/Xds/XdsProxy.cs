@@ -1,0 +1,187 @@
+using Microsoft.Extensions.Logging;
+
+using VmSidecar.Configuration;
+using VmSidecar.Grpc;
+using VmSidecar.Lifecycle;
+using VmSidecar.Metrics;
+
+namespace VmSidecar.Xds;
+
+/// <summary>
+/// The ADS server Envoy talks to, and the one stream to istiod behind it: joint with Envoy while it has a stream, else the
+/// agent's own. Only one Envoy stream is active; a newer one supersedes it. Owned by SidecarApp.
+/// </summary>
+[SuppressMessage("Design", "CA1001", Justification = "StopAsync frees it; a component has no Dispose")]
+internal sealed class XdsProxy : IComponent
+{
+    private readonly XdsContext _context;
+    private readonly GrpcServer _server;
+    private readonly AgentStream _own;
+    private readonly Published<JointState> _joint = new(new JointState(JointPhase.None, IstiodEnded: false));
+    private readonly CancellationTokenSource _stop = new();
+    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Lock _gate = new(); // guards _active, _activeEnded and the writes to _joint
+    private XdsSession? _active;
+    private Task _activeEnded = Task.CompletedTask;
+    private Task _ownLoop = Task.CompletedTask;
+    private long _ids;
+
+    public XdsProxy(XdsOptions options, XdsLinks links, MetricRegistry metrics, TimeProvider time, ILoggerFactory logs)
+    {
+        ILogger log = logs.CreateLogger("xdsproxy");
+        var own = new XdsMetrics(metrics);
+        IIstiodDialer dialer = links.Dialer ?? new IstiodDialer(links.Access, options.DiscoveryAddress, options.MaxMessage);
+        _context = new XdsContext(options, links, dialer, time, log)
+        {
+            Metrics = own,
+            Tap = new XdsTap(links, own, time, logs.CreateLogger("default")),
+            Refusals = new RefusalReporter(links.Access, options.DiscoveryAddress, log),
+        };
+        Mode = new Published<XdsMode>(options.Delta is { } forced ? new XdsMode(forced, Settled: true) : XdsMode.Load(options.StateDirectory));
+        _own = new AgentStream(_context, _joint, Mode);
+        _server = new GrpcServer(
+            GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxMessage },
+            new Dictionary<string, GrpcHandler>(StringComparer.Ordinal)
+            {
+                [XdsMessages.SotwMethod] = (call, aborted) => ServeAsync(call, delta: false, aborted),
+                [XdsMessages.DeltaMethod] = (call, aborted) => ServeAsync(call, delta: true, aborted),
+            },
+            log);
+    }
+
+    public string Name => "xds";
+
+    public Task Completion => _completion.Task;
+
+    /// <summary>What istiod speaks, for Envoy's bootstrap: a guess from the last run until settled.</summary>
+    public Published<XdsMode> Mode { get; }
+
+    /// <summary>The mode, settled if that takes no longer than <paramref name="atMost"/>: Envoy's start must not wait for istiod.</summary>
+    public async Task<XdsMode> ModeAsync(TimeSpan atMost, CancellationToken stop)
+    {
+        using var limit = new CancellationTokenSource(atMost, _context.Time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, stop);
+        try
+        {
+            while (true)
+            {
+                (XdsMode? mode, Task changed) = Mode.Watch();
+                if (mode!.Settled) { return mode; }
+                await changed.WaitAsync(either.Token);
+            }
+        }
+        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        {
+            return Mode.Current!;
+        }
+    }
+
+    /// <summary>The relay now.</summary>
+    public XdsStatus Status
+    {
+        get
+        {
+            XdsSession? active;
+            lock (_gate) { active = _active; }
+            bool joint = active is { Phase: JointPhase.Up };
+            bool own = !joint && _own.UpSince is not null;
+            return new XdsStatus(
+                joint ? XdsStreamOwner.Joint : own ? XdsStreamOwner.Agent : XdsStreamOwner.None,
+                joint ? active!.UpSince : _own.UpSince,
+                Mode.Current!,
+                joint ? active!.Id : 0,
+                _context.Tap.LastNames,
+                joint || own ? "" : _own.Trouble,
+                joint ? active!.Ledger.Snapshot() : _own.Ledger.Snapshot());
+        }
+    }
+
+    public async Task StartAsync(CancellationToken startup)
+    {
+        XdsLog.Initializing(_context.Log, _context.Istiod.Address, Cluster(_context.Options.Node));
+        await _server.StartAsync(startup);
+        _ownLoop = GuardAsync(_own.RunAsync(_stop.Token));
+    }
+
+    public async Task StopAsync(CancellationToken hard)
+    {
+        XdsSession? active;
+        lock (_gate) { active = _active; }
+        active?.Supersede(new GrpcStatus(GrpcStatusCode.Unavailable, "the agent is stopping"));
+        await _stop.CancelAsync();
+        await _server.StopAsync(hard);
+        await _ownLoop;
+        _completion.TrySetResult();
+        _stop.Dispose();
+    }
+
+    /// <summary>One Envoy stream. Split from the server so that tests can bring their own stream.</summary>
+    internal async Task<GrpcStatus> ServeAsync(IGrpcServerCall call, bool delta, CancellationToken aborted)
+    {
+        var session = new XdsSession(Interlocked.Increment(ref _ids), delta, call, _context, Moved);
+        if (delta) { XdsLog.AcceptedDelta(_context.Log, session.Id); } else { XdsLog.Accepted(_context.Log, session.Id); }
+        var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        try
+        {
+            await SupersedeAsync(session, ended.Task);
+            Task<GrpcStatus> run = session.RunAsync(aborted);
+            await GuardAsync(run);
+            return await run;
+        }
+        finally
+        {
+            Leave(session);
+            ended.SetResult();
+        }
+    }
+
+    /// <summary>Makes the session the active one and waits until the one before it has closed its stream to istiod: there are never two.</summary>
+    private async Task SupersedeAsync(XdsSession session, Task ended)
+    {
+        XdsSession? previous;
+        Task previousEnded;
+        lock (_gate)
+        {
+            (previous, previousEnded) = (_active, _activeEnded);
+            (_active, _activeEnded) = (session, ended);
+        }
+        if (previous is null) { return; }
+        XdsLog.Overlapping(_context.Log);
+        previous.Supersede(GrpcStatus.Ok);
+        await previousEnded;
+    }
+
+    // The cleanup of an old stream must not clear the registration of the one that superseded it.
+    private void Leave(XdsSession session)
+    {
+        lock (_gate)
+        {
+            if (_active != session) { return; }
+            _active = null;
+            _joint.Set(new JointState(JointPhase.None, session.End.Cause is SessionCause.Istiod or SessionCause.IstiodSend));
+            _context.Metrics.Connected.Value = 0;
+        }
+        // Envoy was told delta and istiod does not speak it: the bootstrap must be written anew.
+        if (session is { Delta: true, End.Status.Code: GrpcStatusCode.Unimplemented } && _context.Options.Delta is null) { Mode.Set(new XdsMode(Delta: false, Settled: true)); }
+    }
+
+    private void Moved(XdsSession session, JointPhase phase)
+    {
+        lock (_gate)
+        {
+            if (_active != session) { return; }
+            _joint.Set(new JointState(phase, IstiodEnded: false));
+            if (phase == JointPhase.Up) { _context.Metrics.Connected.Value = 1; }
+        }
+    }
+
+    /// <summary>A bug in a loop ends the process instead of one quiet stream.</summary>
+    [SuppressMessage("Design", "CA1031", Justification = "not handled here: handed to Completion")]
+    private async Task GuardAsync(Task loop)
+    {
+        try { await loop; }
+        catch (Exception e) when (e is not OperationCanceledException) { _completion.TrySetException(e); }
+    }
+
+    private static string Cluster(NodeOptions node) => (string?)node.Metadata["CLUSTER_ID"] ?? "";
+}

@@ -1,0 +1,137 @@
+using VmSidecar.Grpc;
+using VmSidecar.Health;
+using VmSidecar.Wire.Protobuf;
+
+namespace VmSidecar.Xds;
+
+/// <summary>The way from Envoy to istiod: read, queue, add the agent's own requests, send.</summary>
+internal sealed partial class XdsSession
+{
+    // istiod gives up on a health update whose write keeps failing, and nothing else heals that before the next stream.
+    private static readonly TimeSpan HealthAgain = TimeSpan.FromMinutes(5);
+
+    private readonly TaskCompletionSource<HealthState?> _listenersAsked = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _namesAsked;
+
+    private async Task<SessionEnd> ReadEnvoyAsync(CancellationToken stop)
+    {
+        try
+        {
+            while (await envoy.ReadAsync(stop) is { } message)
+            {
+                context.Metrics.LargestRequest.Value = Math.Max(context.Metrics.LargestRequest.Value, message.Body.Length);
+                if (!XdsEnvelope.TryRead(RequestKind, message.Body.Span, out XdsEnvelope? request))
+                {
+                    message.Dispose();
+                    return SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.Internal, "grpc: failed to unmarshal the received message: not a discovery request"));
+                }
+                LogRequest(request);
+                if (!TryQueue(message, request) || !TryInject(request)) { return TooSlow(); }
+            }
+            return SessionEnd.ByEnvoy(GrpcStatus.Ok);
+        }
+        catch (GrpcException e) { return SessionEnd.ByEnvoy(e.Status); }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
+    }
+
+    /// <summary>
+    /// The agent's own requests. Names and trust follow Envoy's first request, because istiod answers any type once it has seen a
+    /// node: the name table does not wait for clusters to warm. Health follows the first LDS request, as istiod's health checks expect a data plane.
+    /// </summary>
+    private bool TryInject(XdsEnvelope request)
+    {
+        if (request.HasNode && !_namesAsked)
+        {
+            _namesAsked = true;
+            MoveTo(JointPhase.Asked);
+            foreach (string type in context.Tap.Subscriptions)
+            {
+                if (!TryQueue(XdsMessages.Subscribe(delta, type))) { return false; }
+            }
+        }
+        if (request.TypeUrl == XdsTypeUrl.Listener && !_listenersAsked.Task.IsCompleted)
+        {
+            HealthState? state = context.Links.Health.Current;
+            if (state is not null && !TryQueue(XdsMessages.Health(delta, state))) { return false; }
+            _listenersAsked.TrySetResult(state);
+        }
+        return true;
+    }
+
+    private async Task<SessionEnd> SendIstiodAsync(IGrpcClientCall istiod, CancellationToken stop)
+    {
+        string typeUrl = "";
+        try
+        {
+            while (true) // ends with the stream
+            {
+                RequestQueue.Entry entry = await _requests.TakeAsync(stop);
+                using (entry.Message)
+                {
+                    typeUrl = entry.Envelope.TypeUrl;
+                    NoteRequest(entry.Envelope);
+                    await istiod.SendAsync(entry.Message.Body, stop);
+                    context.Metrics.Requests.Add();
+                }
+            }
+        }
+        catch (GrpcException e)
+        {
+            return new SessionEnd(SessionCause.IstiodSend, new GrpcStatus(GrpcStatusCode.Unknown, $"send error for type url {typeUrl}: {e.Status.Message}"), Expected: false);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
+    }
+
+    /// <summary>Health is a state: the latest goes out after the first LDS request, at each change and again from time to time.</summary>
+    private async Task<SessionEnd> ReportHealthAsync(CancellationToken stop)
+    {
+        try
+        {
+            HealthState? sent = await _listenersAsked.Task.WaitAsync(stop);
+            while (true) // ends with the stream
+            {
+                (HealthState? state, Task changed) = context.Links.Health.Watch();
+                bool again = false;
+                if (ReferenceEquals(state, sent))
+                {
+                    using var timer = CancellationTokenSource.CreateLinkedTokenSource(stop);
+                    again = await Task.WhenAny(changed, Task.Delay(HealthAgain, context.Time, timer.Token)) != changed;
+                    await timer.CancelAsync();
+                    stop.ThrowIfCancellationRequested();
+                    if (!again) { continue; }
+                }
+                if (state is not null && !TryQueue(XdsMessages.Health(delta, state))) { return TooSlow(); }
+                sent = state;
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
+    }
+
+    private bool TryQueue(byte[] own)
+    {
+        GrpcMessage message = GrpcMessage.Copy(own);
+        return XdsEnvelope.TryRead(RequestKind, own, out XdsEnvelope? envelope) && TryQueue(message, envelope);
+    }
+
+    private bool TryQueue(GrpcMessage message, XdsEnvelope envelope) => _requests.TryAdd(message, envelope);
+
+    private SessionEnd TooSlow()
+    {
+        XdsLog.QueueFull(context.Log, _requests.Waiting, id);
+        return SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.ResourceExhausted, "istiod takes requests too slowly"));
+    }
+
+    private void NoteRequest(XdsEnvelope request)
+    {
+        bool refused = Ledger.Asked(request);
+        if (!request.HasError || context.Tap.Takes(request.TypeUrl) || request.TypeUrl == XdsTypeUrl.Health) { return; }
+        context.Metrics.Refusals.Add();
+        if (refused) { XdsLog.Rejected(context.Log, XdsTypeUrl.Label(request.TypeUrl), request.ErrorMessage, id); }
+    }
+
+    private void LogRequest(XdsEnvelope request)
+    {
+        if (delta) { XdsLog.DeltaRequest(context.Log, id, XdsTypeUrl.Label(request.TypeUrl), request.Names, request.Removed, request.Nonce, request.Initial); }
+        else { XdsLog.Request(context.Log, request.TypeUrl, id); }
+    }
+}

@@ -1,0 +1,110 @@
+using VmSidecar.Grpc;
+using VmSidecar.Wire.Protobuf;
+
+namespace VmSidecar.Xds;
+
+/// <summary>The way from istiod to Envoy: read, take what is the agent's, deliver the rest.</summary>
+internal sealed partial class XdsSession
+{
+    // A message above this is delivered before the next is read, so that a large push is held once and not three times.
+    private const int Large = 1024 * 1024;
+
+    private static readonly TimeSpan SlowSend = TimeSpan.FromSeconds(10); // what the classic agent calls slow
+
+    private async Task<SessionEnd> ReadIstiodAsync(IGrpcClientCall istiod, CancellationToken stop)
+    {
+        try
+        {
+            while (await istiod.ReadAsync(stop) is { } message)
+            {
+                context.Metrics.Responses.Add();
+                if (!XdsEnvelope.TryRead(ResponseKind, message.Body.Span, out XdsEnvelope? response))
+                {
+                    message.Dispose();
+                    return SessionEnd.ByIstiod(new GrpcStatus(GrpcStatusCode.Internal, "grpc: failed to unmarshal the received message: not a discovery response"), graceful: false);
+                }
+                LogResponse(response);
+                Ledger.Answered(response);
+                context.Refusals.Welcomed();
+                MoveTo(JointPhase.Up);
+                if (!await RouteAsync(response, message, stop)) { return TooSlow(); }
+            }
+            return SessionEnd.ByIstiod(istiod.Status, graceful: false);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
+        finally
+        {
+            _deliveries.Writer.TryComplete();
+        }
+    }
+
+    /// <summary>Takes ownership of the message. False when the agent's answer found no room.</summary>
+    private async ValueTask<bool> RouteAsync(XdsEnvelope response, GrpcMessage message, CancellationToken stop)
+    {
+        if (context.Tap.Takes(response.TypeUrl))
+        {
+            using (message)
+            {
+                byte[]? answer = context.Tap.Consume(response, message.Body.Span);
+                return answer is null || TryQueue(answer);
+            }
+        }
+        if (!IsForEnvoy(response.TypeUrl))
+        {
+            message.Dispose();
+            XdsLog.Skipped(context.Log, response.TypeUrl);
+            return true;
+        }
+        await DeliverAsync(message, stop);
+        return true;
+    }
+
+    // Beyond Envoy's own types, whatever the client asked for by itself on this stream is its business: debug types, types of the future.
+    private bool IsForEnvoy(string typeUrl) =>
+        XdsTypeUrl.IsEnvoys(typeUrl) || typeUrl is XdsTypeUrl.Workload or XdsTypeUrl.Address || Ledger.WasAsked(typeUrl);
+
+    private async ValueTask DeliverAsync(GrpcMessage message, CancellationToken stop)
+    {
+        TaskCompletionSource? sent = message.Body.Length > Large ? new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously) : null;
+        try
+        {
+            await _deliveries.Writer.WriteAsync(new Delivery(message, sent), stop);
+        }
+        catch
+        {
+            message.Dispose();
+            throw;
+        }
+        if (sent is not null) { await sent.Task.WaitAsync(stop); }
+    }
+
+    private async Task<SessionEnd> SendEnvoyAsync(CancellationToken stop)
+    {
+        try
+        {
+            await foreach (Delivery next in _deliveries.Reader.ReadAllAsync(stop))
+            {
+                using (next.Message)
+                {
+                    long begin = context.Time.GetTimestamp();
+                    await envoy.SendAsync(next.Message.Body, stop);
+                    TimeSpan took = context.Time.GetElapsedTime(begin);
+                    if (took > SlowSend) { XdsLog.SlowSend(context.Log, $"{took.TotalSeconds:0.000}s", id); }
+                }
+                next.Sent?.TrySetResult();
+            }
+            return SessionEnd.Stopped; // istiod has ended and everything it sent is delivered
+        }
+        catch (GrpcException e) { return SessionEnd.ByEnvoy(e.Status); }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
+    }
+
+    private void LogResponse(XdsEnvelope response)
+    {
+        if (delta) { XdsLog.DeltaResponse(context.Log, id, XdsTypeUrl.Label(response.TypeUrl), response.Nonce, response.Resources, response.Removed); }
+        else { XdsLog.Response(context.Log, id, XdsTypeUrl.Label(response.TypeUrl), response.Resources); }
+    }
+
+    /// <summary>A message for Envoy; <paramref name="Sent"/> is set for a large one, whose delivery the reader awaits.</summary>
+    private readonly record struct Delivery(GrpcMessage Message, TaskCompletionSource? Sent);
+}

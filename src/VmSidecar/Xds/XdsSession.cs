@@ -1,0 +1,152 @@
+using System.Threading.Channels;
+
+using VmSidecar.Grpc;
+using VmSidecar.Wire.Protobuf;
+
+namespace VmSidecar.Xds;
+
+/// <summary>
+/// One Envoy stream and one istiod stream of the same method, for the life of both. Stages: (1) dial, (2) pump both ways,
+/// (3) the first end decides, (4) close both. Five loops: read Envoy, send to istiod, read istiod, send to Envoy, report
+/// health. Reading Envoy never waits for sending to istiod (<see cref="RequestQueue"/>); a slow Envoy throttles istiod (one
+/// response waits at most). Messages are forwarded as the bytes they came in. Owned by <see cref="XdsProxy"/>.
+/// </summary>
+[SuppressMessage("Design", "CA1001", Justification = "a source without a timer holds nothing to free, and a superseding stream may cancel it after the session has ended")]
+internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall envoy, XdsContext context, Action<XdsSession, JointPhase> moved)
+{
+    private readonly RequestQueue _requests = new();
+    private readonly Channel<Delivery> _deliveries = Channel.CreateBounded<Delivery>(new BoundedChannelOptions(1) { SingleReader = true });
+    private readonly CancellationTokenSource _supersede = new(); // a newer stream has taken over, or the agent stops
+    private GrpcStatus _supersededWith = GrpcStatus.Ok;
+
+    /// <summary>Number of the stream in logs.</summary>
+    public long Id => id;
+
+    /// <summary>The protocol of this stream, chosen by Envoy.</summary>
+    public bool Delta => delta;
+
+    /// <summary>How far the stream is; written by its own loops.</summary>
+    public JointPhase Phase { get; private set; }
+
+    /// <summary>Since when istiod has answered.</summary>
+    public DateTimeOffset? UpSince { get; private set; }
+
+    /// <summary>What went over it.</summary>
+    public StreamLedger Ledger { get; } = new(context.Time);
+
+    /// <summary>How it ended; valid after <see cref="RunAsync"/>.</summary>
+    public SessionEnd End { get; private set; }
+
+    /// <summary>Ends the stream towards Envoy with this status and closes istiod's.</summary>
+    public void Supersede(GrpcStatus status)
+    {
+        _supersededWith = status;
+        _supersede.Cancel();
+    }
+
+    /// <summary>Serves until either side ends; the result becomes Envoy's trailers.</summary>
+    public async Task<GrpcStatus> RunAsync(CancellationToken aborted)
+    {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(aborted, _supersede.Token);
+        try
+        {
+            await using IGrpcClientCall istiod = await context.Istiod.OpenAsync(delta ? XdsMessages.DeltaMethod : XdsMessages.SotwMethod, stop.Token); // 1
+            LogConnected();
+            End = await PumpAsync(istiod, stop); // 2, 3
+        }
+        catch (GrpcException e)
+        {
+            LogDialFailed(e.Status);
+            context.Metrics.IstiodErrors.Add();
+            End = new SessionEnd(SessionCause.Istiod, e.Status, Expected: true);
+            return e.Status;
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            End = SessionEnd.Stopped;
+        }
+        finally
+        {
+            Free();
+        }
+        if (End.Cause == SessionCause.Stopped) { End = _supersede.IsCancellationRequested ? End : SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.Cancelled, "context canceled")); }
+        Report();
+        return _supersede.IsCancellationRequested ? _supersededWith : End.Status;
+    }
+
+    private async Task<SessionEnd> PumpAsync(IGrpcClientCall istiod, CancellationTokenSource stop)
+    {
+        Task<SessionEnd> requests = ReadEnvoyAsync(stop.Token), upstream = SendIstiodAsync(istiod, stop.Token);
+        Task<SessionEnd> responses = ReadIstiodAsync(istiod, stop.Token), downstream = SendEnvoyAsync(stop.Token);
+        Task<SessionEnd> health = ReportHealthAsync(stop.Token);
+        Task<SessionEnd>[] loops = [requests, upstream, responses, downstream, health];
+        Task<SessionEnd> first = await Task.WhenAny(loops);
+        if (first == upstream)
+        {
+            await Task.WhenAny(responses, Task.Delay(StatusGrace, context.Time, stop.Token)); // its trailers say why the send failed
+            if (responses.IsCompletedSuccessfully) { first = responses; }
+        }
+        if (first == responses)
+        {
+            await Task.WhenAny(downstream, Task.Delay(DrainGrace, context.Time, stop.Token)); // what istiod had sent still reaches Envoy
+        }
+        await stop.CancelAsync();
+        await Task.WhenAll(loops); // a bug still surfaces, after all have ended
+        return await first;
+    }
+
+    private static readonly TimeSpan StatusGrace = TimeSpan.FromSeconds(1); // trailers follow a failed send at once, if at all
+    private static readonly TimeSpan DrainGrace = TimeSpan.FromSeconds(5);  // Envoy's main thread may stall for seconds
+
+    private void MoveTo(JointPhase phase)
+    {
+        if (Phase >= phase) { return; }
+        Phase = phase;
+        if (phase == JointPhase.Up) { UpSince = context.Time.GetUtcNow(); }
+        moved(this, phase);
+    }
+
+    private void Free()
+    {
+        _requests.Close();
+        _deliveries.Writer.TryComplete();
+        while (_deliveries.Reader.TryRead(out Delivery left)) { left.Message.Dispose(); }
+    }
+
+    private void Report()
+    {
+        if (delta) { XdsLog.DisconnectedDelta(context.Log, context.Istiod.Address, id); }
+        else { XdsLog.Disconnected(context.Log, context.Istiod.Address, id); }
+        switch (End.Cause)
+        {
+            case SessionCause.Stopped:
+                XdsLog.Superseded(context.Log, id);
+                break;
+            case SessionCause.Envoy:
+                (End.Expected ? context.Metrics.EnvoyCancelled : context.Metrics.EnvoyErrors).Add();
+                if (End.Expected) { XdsLog.DownstreamEnded(context.Log, End.Said, id); } else { XdsLog.DownstreamFailed(context.Log, End.Said, id); }
+                break;
+            default:
+                (End.Expected ? context.Metrics.IstiodCancelled : context.Metrics.IstiodErrors).Add();
+                if (End.Expected) { XdsLog.UpstreamEnded(context.Log, End.Said, id); } else { XdsLog.UpstreamFailed(context.Log, End.Said, id); }
+                context.Refusals.Ended(End.Status);
+                break;
+        }
+    }
+
+    private void LogConnected()
+    {
+        if (delta) { XdsLog.ConnectedDelta(context.Log, context.Istiod.Address, id); }
+        else { XdsLog.Connected(context.Log, context.Istiod.Address, id); }
+    }
+
+    private void LogDialFailed(GrpcStatus status)
+    {
+        if (delta) { XdsLog.DialFailedDelta(context.Log, status.ToString(), id); }
+        else { XdsLog.DialFailed(context.Log, status.ToString(), id); }
+    }
+
+    private XdsMessageKind RequestKind => delta ? XdsMessageKind.DeltaRequest : XdsMessageKind.Request;
+
+    private XdsMessageKind ResponseKind => delta ? XdsMessageKind.DeltaResponse : XdsMessageKind.Response;
+}
