@@ -124,7 +124,14 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
     private async Task SendAsync(IGrpcClientCall istiod, bool delta, byte[] request, CancellationToken stop)
     {
         if (XdsEnvelope.TryRead(delta ? XdsMessageKind.DeltaRequest : XdsMessageKind.Request, request, out XdsEnvelope? envelope)) { Ledger.Asked(envelope); }
-        await istiod.SendAsync(request, stop);
+        try
+        {
+            await istiod.SendAsync(request, stop);
+        }
+        catch (GrpcException e)
+        {
+            throw new GrpcException(await istiod.StatusAsync(e.Status, context.Time, stop), e);
+        }
         context.Metrics.Requests.Add();
     }
 

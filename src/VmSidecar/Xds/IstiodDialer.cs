@@ -27,6 +27,8 @@ internal sealed class IstiodDialer(IIstiodAccess access, string address, int max
     {
         public GrpcStatus Status => call.Status;
 
+        public bool EndedGracefully => call.EndedGracefully;
+
         public ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop) => call.ReadAsync(stop);
 
         public ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop) => call.SendAsync(message, stop);

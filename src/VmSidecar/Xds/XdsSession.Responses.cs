@@ -29,7 +29,7 @@ internal sealed partial class XdsSession
                 MoveTo(JointPhase.Up);
                 if (!await RouteAsync(response, message, stop)) { return TooSlow(); }
             }
-            return SessionEnd.ByIstiod(istiod.Status, graceful: false);
+            return SessionEnd.ByIstiod(istiod.Status, istiod.EndedGracefully);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
         finally

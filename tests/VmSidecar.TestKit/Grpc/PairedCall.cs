@@ -1,0 +1,109 @@
+using System.Security.Cryptography.X509Certificates;
+using System.Threading.Channels;
+
+using VmSidecar.Grpc;
+
+namespace VmSidecar.TestKit.Grpc;
+
+/// <summary>Both ends of one call in memory, with a window of a few messages each way, so that a reader that does not read throttles its writer.</summary>
+internal sealed class PairedCall
+{
+    private readonly Channel<byte[]> _up, _down;
+    private readonly CancellationTokenSource _clientGone = new();
+    private readonly TaskCompletionSource<GrpcStatus> _status = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public PairedCall(string method, int window = 4)
+    {
+        Method = method;
+        _up = Channel.CreateBounded<byte[]>(window);
+        _down = Channel.CreateBounded<byte[]>(window);
+        Client = new ClientEnd(this);
+        Server = new ServerEnd(this);
+    }
+
+    public string Method { get; }
+
+    public IGrpcClientCall Client { get; }
+
+    public IGrpcServerCall Server { get; }
+
+    /// <summary>Fires when the client has gone: what a server's handler gets.</summary>
+    public CancellationToken ClientGone => _clientGone.Token;
+
+    /// <summary>Ends when the server has ended the call.</summary>
+    public Task<GrpcStatus> Ended => _status.Task;
+
+    /// <summary>What the server's handler returning does.</summary>
+    public void End(GrpcStatus status)
+    {
+        _status.TrySetResult(status);
+        _down.Writer.TryComplete();
+        _up.Writer.TryComplete();
+    }
+
+    private sealed class ClientEnd(PairedCall call) : IGrpcClientCall
+    {
+        private bool _ended;
+
+        public GrpcStatus Status => _ended ? call._status.Task.Result : throw new InvalidOperationException("the call has not ended");
+
+        public bool EndedGracefully => false;
+
+        public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
+        {
+            try { return GrpcMessage.Copy(await call._down.Reader.ReadAsync(stop)); }
+            catch (ChannelClosedException)
+            {
+                await call._status.Task;
+                _ended = true;
+                return null;
+            }
+        }
+
+        public async ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
+        {
+            try { await call._up.Writer.WriteAsync(message.ToArray(), stop); }
+            catch (ChannelClosedException) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Unknown, "EOF")); }
+        }
+
+        public ValueTask CompleteAsync(CancellationToken stop)
+        {
+            call._up.Writer.TryComplete();
+            return ValueTask.CompletedTask;
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            call._status.TrySetResult(new GrpcStatus(GrpcStatusCode.Cancelled, "disposed"));
+            call._up.Writer.TryComplete();
+            call._down.Writer.TryComplete();
+            await call._clientGone.CancelAsync();
+        }
+    }
+
+    private sealed class ServerEnd(PairedCall call) : IGrpcServerCall
+    {
+        public string Method => call.Method;
+
+        public X509Certificate2? ClientCertificate => null;
+
+        public string Peer => "";
+
+        public string? Metadata(string name) => null;
+
+        public IReadOnlyList<string> MetadataAll(string name) => [];
+
+        public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
+        {
+            try { return GrpcMessage.Copy(await call._up.Reader.ReadAsync(stop)); }
+            catch (ChannelClosedException) when (call._clientGone.IsCancellationRequested) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Cancelled, "the client has gone")); }
+            catch (ChannelClosedException) { return null; }
+        }
+
+        public async ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
+        {
+            try { await call._down.Writer.WriteAsync(message.ToArray(), stop); }
+            catch (ChannelClosedException) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Cancelled, "the client has gone")); }
+        }
+    }
+}
