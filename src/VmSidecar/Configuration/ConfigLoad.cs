@@ -1,0 +1,130 @@
+using System.Collections.Immutable;
+using System.Text.Json.Nodes;
+
+namespace VmSidecar.Configuration;
+
+/// <summary>
+/// Everything configuration says, read once: files, environment, flags and host facts become <see cref="SidecarOptions"/>, or the list of every
+/// mistake. Touches nothing and asks nobody over the network. Stages: 1 files and environment, 2 proxy configuration, 3 node, 4 options.
+/// </summary>
+internal sealed record ConfigLoad
+{
+    /// <summary>Null when there is a mistake that is not a warning.</summary>
+    public required SidecarOptions? Options { get; init; }
+
+    /// <summary>Mistakes and warnings, in order of file and line.</summary>
+    public required ImmutableArray<ConfigError> Errors { get; init; }
+
+    /// <summary>Every setting with its value and origin.</summary>
+    public required ImmutableArray<EffectiveSetting> Settings { get; init; }
+
+    /// <summary>The variables that apply; the capture rules take their own settings from here.</summary>
+    public required EffectiveEnvironment Environment { get; init; }
+
+    /// <summary>Mistakes that keep the daemon from starting.</summary>
+    public IEnumerable<ConfigError> Mistakes => Errors.Where(e => !e.IsWarning);
+
+    public static ConfigLoad Read(HostPaths paths, IReadOnlyDictionary<string, string> environment, CommandLineFlags flags, INetworkFacts network)
+    {
+        var errors = new List<ConfigError>();
+        EffectiveEnvironment files = EffectiveEnvironment.Load(paths, environment, errors);                            // 1
+        CommandLineFlags allFlags = flags.Over(AgentFlags(files, errors));
+        PodFile annotations = PodFile.Read(paths.At("etc/istio/pod/annotations"), errors);
+        EffectiveProxyConfig proxy = ProxyConfigSources.Read(paths, files, allFlags, annotations, errors);             // 2
+        var settings = new SettingReader(files.Above(proxy.ProxyMetadata()), proxy, allFlags, errors);
+        SidecarOptions options = Build(settings, paths, network, annotations);                                         // 3, 4
+        MisspelledSettings.Report(settings);
+        ImmutableArray<ConfigError> all = [.. errors.Distinct().OrderBy(e => e.File, StringComparer.Ordinal).ThenBy(e => e.Line)];
+        return new()
+        {
+            Options = all.Any(e => !e.IsWarning) ? null : options,
+            Errors = all,
+            Settings = [.. settings.Effective.OrderBy(s => s.Name, StringComparer.Ordinal)],
+            Environment = settings.Environment,
+        };
+    }
+
+    private static SidecarOptions Build(SettingReader settings, HostPaths paths, INetworkFacts network, PodFile annotations)
+    {
+        CheckDiscovery(settings);
+        NodeIdentity identity = NodeIdentity.Read(settings, paths, network);
+        DnsOptions dns = DnsSettings.Read(settings, paths, identity);
+        var status = new StatusOptions(
+            settings.FieldPort("statusPort", 15020, zeroAllowed: true), settings.Port("ENVOY_PROMETHEUS_PORT", 15090),
+            settings.Bool("METRICS_LOCALHOST_ACCESS_ONLY", false), settings.Environment.NonEmpty("ISTIO_PROMETHEUS_ANNOTATIONS"), dns.Enabled);
+        string socketFile = SocketFile(settings);
+        var sds = new SdsOptions([paths.At($"var/run/secrets/workload-spiffe-uds/{socketFile}"), paths.LegacySdsSocket],
+            settings.Bool("PILOT_ENABLE_CA_CRL", true) ? paths.At("var/run/secrets/istio/crl/ca-crl.pem") : null, paths);
+        NodeOptions node = Node(settings, paths, identity, annotations, dns, status, socketFile);
+        IdentityOptions credentials = IdentitySettings.Read(settings, paths, identity);
+        EnvoyOptions envoy = EnvoySettings.Read(settings, paths, identity, node, sds, status);
+        return new()
+        {
+            Paths = paths,
+            Node = node,
+            Log = LogSettings.Read(settings, paths),
+            Identity = credentials,
+            Sds = sds,
+            Xds = Xds(settings, paths, node, dns, envoy.XdsSocket),
+            Dns = dns,
+            Envoy = envoy,
+            Status = status,
+            Probe = ProbeSettings.Read(settings, identity),
+        };
+    }
+
+    private static NodeOptions Node(
+        SettingReader settings, HostPaths paths, NodeIdentity identity, PodFile annotations, DnsOptions dns, StatusOptions status, string socketFile)
+    {
+        var builder = new NodeMetadata(settings, identity, PodFile.Read(paths.At("etc/istio/pod/labels"), settings.Errors), annotations);
+        JsonObject metadata = builder.Build(dns.Enabled, settings.Port("ENVOY_STATUS_PORT", 15021), status.EnvoyPrometheusPort, socketFile);
+        string cluster = NodeCluster.Of(settings.Proxy.Value, builder.LabelMap, metadata, identity.Namespace);
+        settings.Note("node id", identity.Id, new("computed"));
+        settings.Note("node cluster", cluster, new("computed"));
+        settings.FieldText("serviceCluster");
+        (string region, string zone, string subZone) = NodeLocality.Of(NodeLocality.LabelOf(builder.LabelMap));
+        return new(identity.Id, cluster, region, zone, subZone, metadata, [.. identity.Addresses.Select(a => a.ToString())]);
+    }
+
+    private static XdsOptions Xds(SettingReader settings, HostPaths paths, NodeOptions node, DnsOptions dns, string socket)
+    {
+        bool delta = settings.Bool("ISTIO_DELTA_XDS", true);
+        if (!settings.Bool("PROXY_XDS_VIA_AGENT", true))
+        {
+            settings.Environment.TryGet("PROXY_XDS_VIA_AGENT", out Setting setting);
+            settings.Warn("PROXY_XDS_VIA_AGENT", setting.Origin, "Envoy always talks to istiod through the agent; the setting is ignored", "Remove the line");
+        }
+        return new()
+        {
+            Socket = socket,
+            DiscoveryAddress = settings.Proxy.Value["discoveryAddress"]?.ToString() ?? "",
+            ServerName = settings.Text("ISTIOD_SAN", "") is { Length: > 0 } san ? san : null,
+            Plaintext = settings.FieldText("controlPlaneAuthPolicy") == "NONE",
+            SubscribeNames = dns.Enabled,
+            SubscribeTrust = settings.Bool("PROXY_CONFIG_XDS_AGENT", false),
+            Delta = settings.Environment.NonEmpty("ISTIO_DELTA_XDS") is null ? null : delta,
+            StateDirectory = paths.State,
+            Node = node,
+        };
+    }
+
+    /// <summary>ISTIO_AGENT_FLAGS, split at blanks without quoting, as the start script does.</summary>
+    private static CommandLineFlags AgentFlags(EffectiveEnvironment environment, ICollection<ConfigError> errors) =>
+        environment.TryGet("ISTIO_AGENT_FLAGS", out Setting setting)
+            ? CommandLineFlags.Parse(setting.Value.Split((char[])[' ', '\t', '\n'], StringSplitOptions.RemoveEmptyEntries), setting.Origin, errors)
+            : CommandLineFlags.None;
+
+    private static void CheckDiscovery(SettingReader settings)
+    {
+        string address = settings.FieldText("discoveryAddress");
+        settings.TryHostPort("discoveryAddress", new(address, settings.Proxy.OriginOf("discoveryAddress")));
+    }
+
+    private static string SocketFile(SettingReader settings)
+    {
+        string name = settings.NonEmptyText("WORKLOAD_IDENTITY_SOCKET_FILE", "socket");
+        if (!name.Contains('/', StringComparison.Ordinal) && name is not ("." or "..")) { return name; }
+        settings.Environment.TryGet("WORKLOAD_IDENTITY_SOCKET_FILE", out Setting setting);
+        return settings.Mistake("WORKLOAD_IDENTITY_SOCKET_FILE", setting, "is a path", "Write a file name only", "socket");
+    }
+}

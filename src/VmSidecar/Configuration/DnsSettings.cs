@@ -1,0 +1,51 @@
+using System.Collections.Immutable;
+using System.Net;
+
+namespace VmSidecar.Configuration;
+
+/// <summary>Reads <see cref="DnsOptions"/>.</summary>
+internal static class DnsSettings
+{
+    private const int UsualPort = 15053; // where the capture rules send the host's DNS
+
+    public static DnsOptions Read(SettingReader settings, HostPaths paths, NodeIdentity identity)
+    {
+        bool capture = settings.Bool("ISTIO_META_DNS_CAPTURE", false);
+        bool server = settings.Bool("ISTIO_META_ENABLE_DNS_SERVER", false);
+        string compat = settings.Flag("dns-compat", "");
+        if (compat is not ("" or "1.10" or "current"))
+        {
+            settings.Flags.Values.TryGetValue("dns-compat", out Setting setting);
+            settings.Mistake("--dns-compat", setting, "is not a version to be compatible with", "Use 1.10 or current", 0);
+        }
+        return new()
+        {
+            Enabled = (capture && identity.Type == "sidecar") || server,
+            Listen = Listen(settings),
+            ResolvConf = paths.ResolvConf,
+            Namespace = identity.Namespace,
+            Domain = identity.Domain,
+            StateDirectory = paths.State,
+            ForwardTimeout = settings.Duration("DNS_FORWARD_TIMEOUT", TimeSpan.FromSeconds(5)),
+            ForwardParallel = settings.Bool("DNS_FORWARD_PARALLEL", false),
+            Compat110 = compat == "1.10",
+        };
+    }
+
+    private static ImmutableArray<IPEndPoint> Listen(SettingReader settings)
+    {
+        string address = settings.NonEmptyText("DNS_PROXY_ADDR", $"localhost:{UsualPort}");
+        settings.Environment.TryGet("DNS_PROXY_ADDR", out Setting setting);
+        if (!HostPort.TryParse(address, out HostPort parsed)) { return settings.Mistake("DNS_PROXY_ADDR", setting, "is not host:port", $"Write localhost:{UsualPort}", Both(UsualPort)); }
+        if (parsed.Port != UsualPort)
+        {
+            settings.Warn("DNS_PROXY_ADDR", setting.Origin, $"the capture rules send DNS to port {UsualPort}, not to {parsed.Port}", $"Use port {UsualPort}, or point your resolver at {address}");
+        }
+        if (parsed.Host == "localhost") { return Both(parsed.Port); }
+        return IPAddress.TryParse(parsed.Host, out IPAddress? ip)
+            ? [new(ip, parsed.Port)]
+            : settings.Mistake("DNS_PROXY_ADDR", setting, "does not name localhost or an IP address", $"Write localhost:{UsualPort}", Both(UsualPort));
+    }
+
+    private static ImmutableArray<IPEndPoint> Both(int port) => [new(IPAddress.Loopback, port), new(IPAddress.IPv6Loopback, port)];
+}
