@@ -3,6 +3,8 @@ using System.Text.Json.Nodes;
 
 using VmSidecar.Configuration;
 
+using Xunit;
+
 namespace VmSidecar.Tests.Configuration;
 
 /// <summary>The files of a real istioctl become whole options.</summary>

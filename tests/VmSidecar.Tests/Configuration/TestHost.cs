@@ -1,5 +1,7 @@
 using VmSidecar.Configuration;
 
+using Xunit;
+
 namespace VmSidecar.Tests.Configuration;
 
 /// <summary>A root folder with configuration files in their classic places; deleted with the test.</summary>
