@@ -72,6 +72,18 @@ internal sealed record IdentityOptions
     /// <summary>XDS_HEADER_*: extra metadata on xDS streams.</summary>
     public ImmutableArray<KeyValuePair<string, string>> XdsHeaders { get; init; } = [];
 
+    /// <summary>JWT_POLICY, for the start-up line.</summary>
+    public string JwtPolicy { get; init; } = "third-party-jwt";
+
+    /// <summary>Folder of the agent's own state (0700): the roots the operator provided are kept there when OUTPUT_CERTS would overwrite them; null: in memory only.</summary>
+    public string? StateDirectory { get; init; }
+
+    /// <summary>caCertificatesPem of the mesh file: extra trust anchors for peers.</summary>
+    public ImmutableArray<string> ExtraRoots { get; init; } = [];
+
+    /// <summary>How far ahead of this clock a NotBefore may lie before it is a refusal (server) or a warning (own certificate).</summary>
+    public TimeSpan ClockTolerance { get; init; } = TimeSpan.FromMinutes(5);
+
     public TimeSpan KeepAliveInterval { get; init; } = TimeSpan.FromSeconds(30);
     public TimeSpan KeepAliveTimeout { get; init; } = TimeSpan.FromSeconds(10);
 

@@ -1,0 +1,180 @@
+using System.Security.Cryptography.X509Certificates;
+
+using VmSidecar.Configuration;
+using VmSidecar.Lifecycle;
+using VmSidecar.Logging;
+using VmSidecar.Metrics;
+
+namespace VmSidecar.Identity;
+
+/// <summary>
+/// Keeps this VM's certificate fresh, whether or not anybody asks for it. Stages: key → sign request → CA call → check → publish → write → wait.
+/// The certificate in use stays until a new one is checked. The only writer of the published secrets and status. Owned by SidecarApp;
+/// its start does not wait for istiod, because sockets and DNS must be up without it.
+/// </summary>
+internal sealed class CertificateRotator : IComponent, IDisposable
+{
+    private readonly IdentityOptions _options;
+    private readonly IstiodAccess _istiod;
+    private readonly Published<WorkloadSecrets> _secrets;
+    private readonly TrustBundle _trust;
+    private readonly TimeProvider _time;
+    private readonly CaClient _ca;
+    private readonly OutputCertificates _files;
+    private readonly RotationAlarm _alarm;
+    private readonly IdentityLog _log;
+    private readonly RotationSchedule _schedule;
+    private readonly CancellationTokenSource _stop = new();
+    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Task _run = Task.CompletedTask;
+    private string _caRoots = "";
+
+    public CertificateRotator(IdentityOptions options, IstiodAccess istiod, Published<WorkloadSecrets> secrets, TrustBundle trust, Instruments use)
+    {
+        _options = options;
+        _istiod = istiod;
+        _secrets = secrets;
+        _trust = trust;
+        _time = use.Time;
+        _ca = new CaClient(options, istiod, use.Time, use.Logs.CreateLogger("ca"), use.Metrics);
+        _files = new OutputCertificates(options, istiod.Provided, use.Logs.CreateLogger("cache"));
+        _log = new IdentityLog(use.Logs);
+        _alarm = new RotationAlarm(options, istiod, _log, use.Time, Status);
+        _schedule = new RotationSchedule(options, use.Time);
+        _alarm.Meters = new IdentityMeters(use, secrets, Status);
+    }
+
+    /// <summary>How the identity stands; set after every operation, after its files are written.</summary>
+    public Published<IdentityStatus> Status { get; } = new();
+
+    public string Name => "identity";
+
+    public Task Completion => _completion.Task;
+
+    public Task StartAsync(CancellationToken startup)
+    {
+        _log.JwtPolicy(_options.JwtPolicy);
+        _log.CaEndpoint(_options.CaAddress);
+        _log.UsingCa(_options.CaAddress, _options.CaRootFile);
+        _run = RunToEndAsync(_stop.Token);
+        return Task.CompletedTask;
+    }
+
+    public async Task StopAsync(CancellationToken hard)
+    {
+        await _stop.CancelAsync();
+        await _run;
+    }
+
+    public void Dispose() => _stop.Dispose();
+
+    private async Task RunToEndAsync(CancellationToken stop)
+    {
+        await Task.Yield(); // generating a key takes tens of milliseconds: not on the thread that starts the agent
+        try
+        {
+            await RunAsync(stop);
+            _completion.TrySetResult();
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { _completion.TrySetResult(); }
+        catch (Exception e) { _completion.TrySetException(e); } // a bug: ComponentStack says so and ends the process
+    }
+
+    private async Task RunAsync(CancellationToken stop)
+    {
+        using var token = new FileChanges([_options.TokenFile, _options.PersistentTokenFile], _time);
+        await LoadAsync(stop);
+        Task tokenChanged = token.ChangedAsync(stop);
+        while (true) // ends by cancellation only
+        {
+            (string? anchors, Task trustChanged) = _trust.Anchors.Watch();
+            await MergeRootsAsync(anchors, stop);
+            _alarm.Look(_secrets.Current, _schedule.Failures);
+            TimeSpan due = _schedule.Due(_secrets.Current);
+            if (due <= TimeSpan.Zero)
+            {
+                await IssueAsync(stop);
+                continue;
+            }
+            await SleepAsync(due, trustChanged, tokenChanged, stop);
+            if (tokenChanged.IsCompleted)
+            {
+                await tokenChanged;
+                tokenChanged = token.ChangedAsync(stop);
+                _schedule.RetryNow(); // no effect while nothing has failed
+            }
+        }
+    }
+
+    private async Task SleepAsync(TimeSpan due, Task trustChanged, Task tokenChanged, CancellationToken stop)
+    {
+        using var sleep = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        Task timer = Task.Delay(due < RotationPolicy.LongestSleep ? due : RotationPolicy.LongestSleep, _time, sleep.Token);
+        await Task.WhenAny(timer, trustChanged, tokenChanged);
+        await sleep.CancelAsync();
+        await timer.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        stop.ThrowIfCancellationRequested();
+    }
+
+    private async Task LoadAsync(CancellationToken stop)
+    {
+        (WorkloadSecrets? found, string reason) = await _files.LoadAsync(_time.GetUtcNow(), stop);
+        if (found is null)
+        {
+            if (reason.Length > 0) { _log.NotLoaded(_options.OutputDirectory!, reason); }
+            return;
+        }
+        _caRoots = found.RootsPem;
+        _schedule.Issued(found);
+        _secrets.Set(found with { RootsPem = Merged(_trust.Anchors.Current) });
+        _log.Loaded(_options.OutputDirectory!, GoDuration.Format(found.NotAfter - _time.GetUtcNow()));
+        _alarm.Succeeded(found, 0);
+    }
+
+    private async Task IssueAsync(CancellationToken stop)
+    {
+        long begin = _time.GetTimestamp();
+        using KeyPair key = KeyPair.Generate(_options.Algorithm, _options.RsaBits);
+        CaResult result = await _ca.SignAsync(key.ToCsrPem(_options.SpiffeId), quiet: _schedule.Failures > 0, stop);
+        CaFailure? failure = result.Failure;
+        if (failure is null && ChainCheck.Refuse(result.Chain, key.Matches, _options, _time.GetUtcNow()) is { } problem) { failure = CaFailure.BadAnswer(problem); }
+        if (failure is not null)
+        {
+            _schedule.Failed();
+            _alarm.Failed(failure, _secrets.Current, _schedule.Failures);
+            return;
+        }
+        WorkloadSecrets fresh = Secrets(result, key);
+        _log.Generated(GoDuration.Format(_time.GetElapsedTime(begin)), GoDuration.Format(fresh.NotAfter - _time.GetUtcNow()));
+        if (fresh.RootsPem != _secrets.Current?.RootsPem) { _log.RootChanged(); }
+        int failures = _schedule.Failures;
+        _schedule.Issued(fresh);
+        _secrets.Set(fresh);
+        await _files.WriteAsync(fresh, stop);
+        _alarm.CheckClock(fresh, result);
+        _alarm.Succeeded(fresh, failures);
+    }
+
+    private WorkloadSecrets Secrets(CaResult result, KeyPair key)
+    {
+        using X509Certificate2 leaf = X509Certificate2.CreateFromPem(result.Chain[0]);
+        _caRoots = result.Chain[^1];
+        return new WorkloadSecrets(
+            PemBundle.Concatenate(result.Chain), key.ToPem(_options.Pkcs8), Merged(_trust.Anchors.Current),
+            leaf.NotBefore.ToUniversalTime(), leaf.NotAfter.ToUniversalTime(), _time.GetUtcNow(), leaf.SerialNumber);
+    }
+
+    /// <summary>New anchors reach peers at once, without a new leaf.</summary>
+    private async Task MergeRootsAsync(string? anchors, CancellationToken stop)
+    {
+        if (_secrets.Current is not { } held) { return; }
+        string merged = Merged(anchors);
+        if (merged == held.RootsPem) { return; }
+        _log.RootChanged();
+        WorkloadSecrets changed = held with { RootsPem = merged };
+        _secrets.Set(changed);
+        await _files.WriteAsync(changed, stop);
+    }
+
+    private string Merged(string? anchors) => PemBundle.Merge([_caRoots, anchors ?? "", .. _options.ExtraRoots]);
+}

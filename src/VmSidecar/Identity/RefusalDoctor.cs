@@ -1,0 +1,77 @@
+using System.Globalization;
+
+using VmSidecar.Configuration;
+using VmSidecar.Grpc;
+
+namespace VmSidecar.Identity;
+
+/// <summary>What the agent can see by itself when istiod refuses.</summary>
+/// <param name="Options">Who this VM is meant to be.</param>
+/// <param name="Pair">The client certificate on disk, null when unusable.</param>
+/// <param name="PairReason">Why it is unusable.</param>
+/// <param name="Token">The token, null when there is none. Never logged.</param>
+/// <param name="TokenFile">Where it is, or should be.</param>
+/// <param name="Now">This host's clock.</param>
+internal sealed record RefusalEvidence(IdentityOptions Options, CertificatePair? Pair, string PairReason, string? Token, string? TokenFile, DateTimeOffset Now);
+
+/// <summary>Pure: says in one line why istiod probably refused and what to do. istiod answers every bad token with the same words, so the token and the certificate are read here.</summary>
+internal static class RefusalDoctor
+{
+    private const string Renew = "Run 'istioctl x workload entry configure' again and copy its istio-token to this VM; it is picked up at once";
+    private const string Audience = "istio-ca";
+
+    /// <summary>The line for the log: reason, then the fix.</summary>
+    public static string Explain(GrpcStatus status, RefusalEvidence seen) => status.Code switch
+    {
+        GrpcStatusCode.Unauthenticated => Unauthenticated(seen),
+        GrpcStatusCode.PermissionDenied => Denied(status, seen),
+        GrpcStatusCode.Unimplemented => "this server has no such service: a CA that is off, or not istiod. Check CA_ADDR and discoveryAddress (port 15012)",
+        GrpcStatusCode.InvalidArgument when status.Message.Contains("TTL", StringComparison.Ordinal) => $"{status.Message}. Lower SECRET_TTL",
+        GrpcStatusCode.DeadlineExceeded => "istiod took the connection but did not answer in time. Check its load and logs",
+        _ => status.Message,
+    };
+
+    /// <summary>Null when nothing is wrong with the token as far as this host can see, else the reason without the fix.</summary>
+    public static string? TokenProblem(RefusalEvidence seen)
+    {
+        if (seen.Token is null) { return seen.TokenFile is null ? "no token is configured" : $"there is no token in {seen.TokenFile}"; }
+        if (!TokenClaims.TryParse(seen.Token, out TokenClaims? claims)) { return $"{seen.TokenFile} does not hold a JWT"; }
+        if (claims.Expires is { } end && end <= seen.Now) { return $"the token in {seen.TokenFile} has expired at {Utc(end)} ({Ago(seen.Now - end)} ago)"; }
+        if (claims.NotBefore is { } begin && begin > seen.Now) { return $"the token in {seen.TokenFile} is not valid before {Utc(begin)}; this clock says {Utc(seen.Now)} and may be {Ago(begin - seen.Now)} behind"; }
+        if (claims.Audiences.Length > 0 && !claims.Audiences.Contains(Audience)) { return $"the token in {seen.TokenFile} is for audience {string.Join(", ", claims.Audiences)}, not {Audience}"; }
+        if (claims.Workload is not { } workload) { return $"the token in {seen.TokenFile} is of '{claims.Subject}', which is no service account"; }
+        if (workload.Namespace != seen.Options.Namespace || workload.Account != seen.Options.ServiceAccount)
+        {
+            return $"the token in {seen.TokenFile} is of {workload.Namespace}/{workload.Account}, but this VM is {seen.Options.Namespace}/{seen.Options.ServiceAccount}";
+        }
+        return null;
+    }
+
+    /// <summary>Null when the client certificate looks good from here, else the reason.</summary>
+    public static string? CertificateProblem(RefusalEvidence seen)
+    {
+        if (seen.Pair is not { } pair) { return $"there is no usable client certificate ({seen.PairReason})"; }
+        if (pair.NotAfter <= seen.Now) { return $"the client certificate has expired at {Utc(pair.NotAfter)}"; }
+        if (pair.NotBefore > seen.Now) { return $"the client certificate is not valid before {Utc(pair.NotBefore)}; this clock says {Utc(seen.Now)}"; }
+        return SpiffeName.Of(pair.Leaf) is { } name && !SpiffeName.SameWorkload(name, seen.Options.SpiffeId) ? $"the client certificate is for {name}, but this VM is {seen.Options.SpiffeId}" : null;
+    }
+
+    private static string Unauthenticated(RefusalEvidence seen)
+    {
+        string? token = TokenProblem(seen);
+        string? certificate = CertificateProblem(seen);
+        if (token is not null) { return certificate is null ? $"{token}, and the client certificate was not accepted either. {Renew}" : $"{token}, and {certificate}. {Renew}"; }
+        _ = TokenClaims.TryParse(seen.Token!, out TokenClaims? claims);
+        return $"the token looks good from here (issuer {claims?.Issuer}, valid until {(claims?.Expires is { } end ? Utc(end) : "ever")}), so istiod does not accept its signature, its issuer or cluster "
+            + $"'{seen.Options.ClusterId}'. Check that it comes from the cluster istiod runs in and that ISTIO_META_CLUSTER_ID names it";
+    }
+
+    private static string Denied(GrpcStatus status, RefusalEvidence seen) =>
+        $"{status.Message}: the identity shown is not the one the node claims. "
+        + (CertificateProblem(seen) ?? TokenProblem(seen) ?? $"This VM is configured as {seen.Options.Namespace}/{seen.Options.ServiceAccount}")
+        + ". Make POD_NAMESPACE and SERVICE_ACCOUNT in cluster.env, the token and /etc/certs belong to one workload";
+
+    private static string Utc(DateTimeOffset when) => when.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+
+    private static string Ago(TimeSpan span) => Logging.GoDuration.Format(TimeSpan.FromSeconds(Math.Ceiling(span.TotalSeconds)));
+}

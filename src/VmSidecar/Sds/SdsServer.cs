@@ -1,0 +1,60 @@
+using VmSidecar.Configuration;
+using VmSidecar.Grpc;
+using VmSidecar.Identity;
+using VmSidecar.Lifecycle;
+using VmSidecar.Metrics;
+
+namespace VmSidecar.Sds;
+
+/// <summary>Serves secrets to Envoy on unix sockets: the path of newer bootstraps and that of 1.10. Owns the sockets; each call is a <see cref="SecretSession"/>. Envoy's first question goes here.</summary>
+internal sealed class SdsServer : IComponent
+{
+    private const string Service = "/envoy.service.secret.v3.SecretDiscoveryService/";
+
+    private readonly SecretCatalog _catalog;
+    private readonly SecretLog _log;
+    private readonly SecretMeters _meters;
+    private readonly TimeProvider _time;
+    private readonly GrpcServer[] _servers;
+    private readonly SdsOptions _options;
+    private long _connections;
+
+    public SdsServer(SdsOptions options, Published<WorkloadSecrets> secrets, Published<IdentityStatus> status, Instruments use)
+    {
+        _options = options;
+        _catalog = new SecretCatalog(options, secrets, status);
+        _log = new SecretLog(use.Logs, use.Time);
+        _meters = new SecretMeters(use.Metrics);
+        _time = use.Time;
+        var methods = new Dictionary<string, GrpcHandler>(StringComparer.Ordinal)
+        {
+            [Service + "StreamSecrets"] = (call, aborted) => ServeAsync(call, context => new SotwDialect(context), aborted),
+            [Service + "FetchSecrets"] = (_, _) => Task.FromResult(new GrpcStatus(GrpcStatusCode.Unimplemented, "FetchSecrets not implemented")),
+        };
+        _servers = [.. options.Sockets.Select(path => new GrpcServer(GrpcServerOptions.OnSocket("sds", path), methods, use.Logs.CreateLogger("sds")))];
+    }
+
+    public string Name => "sds";
+
+    public Task Completion => Task.WhenAll(_servers.Select(s => s.Completion));
+
+    public async Task StartAsync(CancellationToken startup)
+    {
+        for (int i = 0; i < _servers.Length; i++)
+        {
+            await _servers[i].StartAsync(startup);
+            _log.Starting(_options.Sockets[i]);
+        }
+    }
+
+    public Task StopAsync(CancellationToken hard) => Task.WhenAll(_servers.Select(s => s.StopAsync(hard)));
+
+    private async Task<GrpcStatus> ServeAsync(IGrpcServerCall call, Func<SecretContext, ISecretDialect> dialect, CancellationToken aborted)
+    {
+        var watch = new SecretWatch(_catalog);
+        var context = new SecretContext(Interlocked.Increment(ref _connections), _catalog, watch, _log, _meters, _time);
+        _meters.Opened();
+        try { return await new SecretSession(call, dialect(context), watch, _time).RunAsync(aborted); }
+        finally { _meters.Closed(); }
+    }
+}

@@ -1,0 +1,30 @@
+using VmSidecar.Configuration;
+using VmSidecar.Identity;
+using VmSidecar.Lifecycle;
+
+namespace VmSidecar.Sds;
+
+/// <summary>Which resource names exist and what stands behind each. A name it does not know is refused: the classic agent answers any name with the workload's key.</summary>
+internal sealed class SecretCatalog(SdsOptions options, Published<WorkloadSecrets> secrets, Published<IdentityStatus> status)
+{
+    public const string Certificate = "default";
+    public const string Anchors = "ROOTCA";
+
+    private readonly WorkloadFeed _certificate = new(secrets, status, roots: false);
+    private readonly WorkloadFeed _anchors = new(secrets, status, roots: true);
+
+    /// <summary>The CRL to name in every set of anchors; null while there is none.</summary>
+    public string? CrlFile => options.CrlFile is { } file && File.Exists(file) ? file : null;
+
+    /// <summary>False when the name means nothing here.</summary>
+    public bool TryOpen(string name, [NotNullWhen(true)] out ISecretFeed? feed)
+    {
+        feed = name switch
+        {
+            Certificate => _certificate,
+            Anchors => _anchors,
+            _ => null,
+        };
+        return feed is not null;
+    }
+}

@@ -1,0 +1,69 @@
+using Microsoft.Extensions.Logging;
+
+using VmSidecar.Logging;
+
+namespace VmSidecar.Sds;
+
+/// <summary>The log lines of SDS: the classic agent's texts in its scopes.</summary>
+internal sealed partial class SecretLog(ILoggerFactory logs, TimeProvider time)
+{
+    private readonly ILogger _default = logs.CreateLogger("default");
+    private readonly ILogger _sds = logs.CreateLogger("sds");
+    private readonly ILogger _ads = logs.CreateLogger("ads");
+    private readonly ILogger _cache = logs.CreateLogger("cache");
+
+    public void Starting(string socket)
+    {
+        StartingDefaultLine(_default);
+        StartingLine(_sds);
+        StartingOnLine(_sds, socket);
+    }
+
+    public void Opened(long connection) => OpenedLine(_ads, connection);
+
+    public void Pushed(IReadOnlyList<(string Name, SecretValue Value)> secrets)
+    {
+        foreach ((string name, SecretValue value) in secrets)
+        {
+            string ttl = value.NotAfter is { } end ? GoDuration.Format(end - time.GetUtcNow()) : "0s";
+            if (name == SecretCatalog.Certificate) { CertificateLine(_cache, ttl); }
+            else if (name == SecretCatalog.Anchors) { AnchorsLine(_cache, ttl); }
+        }
+        if (secrets.Count == 1) { PushLine(_sds, secrets[0].Name); }
+        else { PushManyLine(_sds, secrets.Count); }
+    }
+
+    public void Rejected(long connection, int code, string message) => RejectedLine(_ads, connection, code, message);
+
+    public void Refused(long connection, string name) => RefusedLine(_sds, connection, name);
+
+    [LoggerMessage(1, LogLevel.Information, "Starting default Istio SDS Server")]
+    private static partial void StartingDefaultLine(ILogger log);
+
+    [LoggerMessage(2, LogLevel.Information, "Starting SDS grpc server")]
+    private static partial void StartingLine(ILogger log);
+
+    [LoggerMessage(3, LogLevel.Information, "Starting SDS server for workload certificates, will listen on \"{Socket}\"")]
+    private static partial void StartingOnLine(ILogger log, string socket);
+
+    [LoggerMessage(4, LogLevel.Information, "ADS: new connection for node:{Connection}")]
+    private static partial void OpenedLine(ILogger log, long connection);
+
+    [LoggerMessage(5, LogLevel.Information, "SDS: PUSH\tresource={Name}")]
+    private static partial void PushLine(ILogger log, string name);
+
+    [LoggerMessage(6, LogLevel.Information, "SDS: PUSH\tresources={Count}")]
+    private static partial void PushManyLine(ILogger log, int count);
+
+    [LoggerMessage(7, LogLevel.Information, "returned workload certificate from cache\tttl={Ttl}")]
+    private static partial void CertificateLine(ILogger log, string ttl);
+
+    [LoggerMessage(8, LogLevel.Information, "returned workload trust anchor from cache\tttl={Ttl}")]
+    private static partial void AnchorsLine(ILogger log, string ttl);
+
+    [LoggerMessage(9, LogLevel.Warning, "ADS:SDS: ACK ERROR {Connection} {Code}:{Message}")]
+    private static partial void RejectedLine(ILogger log, long connection, int code, string message);
+
+    [LoggerMessage(10, LogLevel.Warning, "refused stream {Connection}: there is no secret named '{Name}'")]
+    private static partial void RefusedLine(ILogger log, long connection, string name);
+}

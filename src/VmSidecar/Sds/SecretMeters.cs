@@ -1,0 +1,30 @@
+using VmSidecar.Metrics;
+
+namespace VmSidecar.Sds;
+
+/// <summary>Counts of the SDS server: the classic agent's names, and our own for what it does not count.</summary>
+internal sealed class SecretMeters
+{
+    private int _streams;
+
+    public SecretMeters(MetricRegistry metrics)
+    {
+        Rejects = metrics.Counter("pilot_total_xds_rejects", "Secrets Envoy refused.", "type=\"sds\"");
+        ExpiredNonces = metrics.Counter("pilot_xds_expired_nonce", "Requests with an old nonce.", "type=\"sds\"");
+        Pushes = metrics.Counter("sds_pushes", "Responses sent by SDS.");
+        metrics.Observe("sds_streams", "SDS streams open now.", () => Streams);
+    }
+
+    public Counter Rejects { get; }
+
+    public Counter ExpiredNonces { get; }
+
+    public Counter Pushes { get; }
+
+    /// <summary>Streams open now.</summary>
+    public int Streams => Volatile.Read(ref _streams);
+
+    public void Opened() => Interlocked.Increment(ref _streams);
+
+    public void Closed() => Interlocked.Decrement(ref _streams);
+}
