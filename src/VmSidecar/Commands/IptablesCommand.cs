@@ -110,11 +110,11 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
 
     private async Task<int> DryCleanAsync(CancellationToken stop)
     {
-        foreach (InstalledRules variant in await Runner.InspectAsync(stop).ConfigureAwait(false))
+        foreach (InstalledRules variant in await Runner.Kernel.InspectAsync(stop).ConfigureAwait(false))
         {
             foreach (IpFamily family in new[] { IpFamily.V4, IpFamily.V6 })
             {
-                string input = RestorePlan.Clean(family, variant.Of(family));
+                string input = RestorePlan.Clean(variant.Of(family));
                 if (input.Length > 0) { await output.WriteAsync($"# {variant.Tools.Restore(family)} --noflush\n{input}").ConfigureAwait(false); }
             }
         }
@@ -127,6 +127,11 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         if (json)
         {
             output.WriteLine(new JsonArray([.. programs.SelectMany(p => p.Rules.Select(r => (JsonNode)Describe(p, r)))]).ToJsonString());
+            return 0;
+        }
+        if (options.Backend == CaptureBackendKind.Nftables)
+        {
+            output.Write($"# nft -f -\n{IptablesRunner.Transaction(options)}");
             return 0;
         }
         foreach (IptablesProgram program in programs.Where(p => !p.Rules.IsEmpty))
@@ -147,26 +152,23 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
 
     private async Task<int> DiffAsync(CaptureOptions options, bool json, CancellationToken stop)
     {
-        (IptablesTools? tools, ImmutableArray<(IpFamily Family, TableDiff Diff)> tables) = await Runner.DiffAsync(options, stop).ConfigureAwait(false);
+        (string backend, ImmutableArray<(IpFamily Family, TableDiff Diff)> tables) = await Runner.DiffAsync(options, stop).ConfigureAwait(false);
         if (json)
         {
-            await output.WriteLineAsync(DiffJson(tools, tables).ToJsonString()).ConfigureAwait(false);
+            await output.WriteLineAsync(DiffJson(backend, tables).ToJsonString()).ConfigureAwait(false);
             return tables.IsEmpty ? 0 : Drifted;
         }
         foreach ((IpFamily family, TableDiff diff) in tables)
         {
-            await output.WriteLineAsync($"{(family == IpFamily.V4 ? "ipv4" : "ipv6")} {diff.Table}:").ConfigureAwait(false);
-            foreach (string line in diff.Missing) { await output.WriteLineAsync($"  missing  {line}").ConfigureAwait(false); }
-            foreach (string line in diff.Extra) { await output.WriteLineAsync($"  extra    {line}").ConfigureAwait(false); }
-            foreach (string chain in diff.Disordered) { await output.WriteLineAsync($"  order    {chain}").ConfigureAwait(false); }
+            await output.WriteLineAsync($"{(family == IpFamily.V4 ? "ipv4" : "ipv6")} {diff}").ConfigureAwait(false);
         }
-        if (tables.IsEmpty) { await output.WriteLineAsync($"the rules in {tools?.Name} are as they should be").ConfigureAwait(false); }
+        if (tables.IsEmpty) { await output.WriteLineAsync($"the rules in {backend} are as they should be").ConfigureAwait(false); }
         return tables.IsEmpty ? 0 : Drifted;
     }
 
-    private static JsonObject DiffJson(IptablesTools? tools, ImmutableArray<(IpFamily Family, TableDiff Diff)> tables) => new()
+    private static JsonObject DiffJson(string backend, ImmutableArray<(IpFamily Family, TableDiff Diff)> tables) => new()
     {
-        ["backend"] = tools?.Name,
+        ["backend"] = backend,
         ["same"] = tables.IsEmpty,
         ["tables"] = new JsonArray([.. tables.Select(t => (JsonNode)new JsonObject
         {

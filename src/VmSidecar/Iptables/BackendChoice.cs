@@ -5,7 +5,8 @@ namespace VmSidecar.Iptables;
 
 /// <summary>
 /// Which variant loads the rules: the one asked for; else the one that holds other people's rules; else the one that holds ours; else the system's
-/// default. Rules of others in both make no sense to guess at: packets meet both, and an operator must say which is alive. Pure.
+/// default; with no iptables at all, nftables itself (nothing chosen, nothing refused). Rules of others in both make no sense to guess at: packets meet
+/// both, and an operator must say which is alive. Pure.
 /// </summary>
 internal sealed record BackendChoice(InstalledRules? Chosen, string? Refusal)
 {
@@ -17,7 +18,7 @@ internal sealed record BackendChoice(InstalledRules? Chosen, string? Refusal)
             return variants.FirstOrDefault(v => v.Tools.IsLegacy == legacy) is { } asked ? new(asked, null)
                 : new(null, $"{(legacy ? "iptables-legacy" : "iptables-nft")} is not installed");
         }
-        if (variants.IsEmpty) { return new(null, "no iptables is installed"); }
+        if (variants.IsEmpty) { return new(null, null); }
         InstalledRules[] foreign = [.. variants.Where(v => v.HasForeign)];
         if (foreign.Length > 1)
         {

@@ -55,24 +55,27 @@ internal sealed record OwnedRules(string Table, ImmutableArray<string> Chains, I
     };
 
     /// <summary>
-    /// Excluded and kube-virt interfaces leave a bare RETURN. It counts only in the unbroken run of such rules and of our jumps that ends at
-    /// our jump: elsewhere it may be anybody's.
+    /// Excluded and kube-virt interfaces leave a bare RETURN, which may be anybody's. It counts only in the unbroken run of such rules and of jumps to our
+    /// chains that ends at such a jump, and only where its other half is there: the same interface in the other direction, or redirected.
     /// </summary>
     private static HashSet<InstalledRule> InterfaceReturns(InstalledTable table)
     {
-        var found = new HashSet<InstalledRule>(ReferenceEqualityComparer.Instance);
-        foreach (string chain in new[] { "PREROUTING", "OUTPUT" })
+        InstalledRule[] inRun = [.. Run(table, "PREROUTING"), .. Run(table, "OUTPUT")];
+        bool HasOther(InstalledRule rule) => rule.After("-i") is { } input
+            ? inRun.Any(r => r.After("-o") == input) || table.Rules.Any(r => r.Chain == "PREROUTING" && r.After("-i") == input && r.Target == IptablesProgram.Chains.Redirect)
+            : inRun.Any(r => r.After("-i") == rule.After("-o"));
+        return new(inRun.Where(HasOther), ReferenceEqualityComparer.Instance);
+    }
+
+    private static IEnumerable<InstalledRule> Run(InstalledTable table, string chain)
+    {
+        bool run = false;
+        foreach (InstalledRule rule in table.Rules.Where(r => r.Chain == chain).Reverse())
         {
-            InstalledRule[] rules = [.. table.Rules.Where(r => r.Chain == chain)];
-            bool run = false;
-            foreach (InstalledRule rule in rules.Reverse())
-            {
-                bool isReturn = Is(rule, chain == "PREROUTING" ? "-i *" : "-o *", "-j RETURN");
-                run = JumpsToOurs(rule) || (run && isReturn);
-                if (run && isReturn) { found.Add(rule); }
-            }
+            bool isReturn = Is(rule, chain == "PREROUTING" ? "-i *" : "-o *", "-j RETURN");
+            run = JumpsToOurs(rule) || (run && isReturn);
+            if (run && isReturn) { yield return rule; }
         }
-        return found;
     }
 
     /// <summary>The rule is exactly these parts in this order; <c>*</c> stands for any word, <c>-d?</c> for an optional <c>-d WORD</c>.</summary>

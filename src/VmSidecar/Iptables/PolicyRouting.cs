@@ -31,12 +31,13 @@ internal sealed class PolicyRouting(ICommandRunner runner)
         return address.Succeeded ? null : $"ip -6 addr replace ::6/128 dev lo: {address.FirstErrorLine}";
     }
 
-    /// <summary>True if something was there.</summary>
-    public async Task<bool> CleanAsync(CancellationToken stop)
+    /// <summary>Removes what <paramref name="keep"/> does not ask for (null: everything). True if something was there.</summary>
+    public async Task<bool> CleanAsync(CaptureOptions? keep, CancellationToken stop)
     {
         bool changed = false;
         foreach (string family in new[] { "-4", "-6" })
         {
+            if (keep is { Tproxy: true } && (family == "-4" || keep.IPv6)) { continue; }
             foreach ((string priority, string mark, string table) in await OursAsync(family, stop).ConfigureAwait(false))
             {
                 changed = true;
@@ -44,6 +45,7 @@ internal sealed class PolicyRouting(ICommandRunner runner)
                 await runner.RunAsync("ip", [family, "route", "del", "local", "default", "dev", "lo", "table", table], "", stop).ConfigureAwait(false);
             }
         }
+        if (keep is { IPv6: true }) { return changed; }
         CommandResult lo = await runner.RunAsync("ip", ["-6", "-o", "addr", "show", "dev", "lo", "to", "::6/128"], "", stop).ConfigureAwait(false);
         if (!lo.Succeeded || lo.Output.Trim().Length == 0) { return changed; }
         await runner.RunAsync("ip", ["-6", "addr", "del", "::6/128", "dev", "lo"], "", stop).ConfigureAwait(false);

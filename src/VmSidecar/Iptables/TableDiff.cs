@@ -30,6 +30,10 @@ internal sealed record TableDiff(string Table, ImmutableArray<string> Missing, I
         return new(owned.Table, missing.ToImmutable(), extra.ToImmutable(), disordered.ToImmutable());
     }
 
+    /// <summary>One line a difference, for people.</summary>
+    public override string ToString() => string.Join('\n',
+        [Table + ":", .. Missing.Select(m => $"  missing  {m}"), .. Extra.Select(e => $"  extra    {e}"), .. Disordered.Select(d => $"  order    {d}")]);
+
     /// <summary>Multiset difference, in order: duplicates count.</summary>
     private static IEnumerable<string> Minus(IEnumerable<string> from, IEnumerable<string> take)
     {

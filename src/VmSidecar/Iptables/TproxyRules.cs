@@ -17,7 +17,7 @@ internal static class TproxyRules
             yield return new("mangle", Chains.Divert, RuleMatch.Any, RuleTarget.Accept, "done");
             yield return new("mangle", Chains.Tproxy, RuleMatch.Tcp with { Destination = notLoopback }, new RuleTarget.Tproxy(o.InboundPort, mark), "to Envoy inbound, addresses kept");
         }
-        yield return new("mangle", "PREROUTING", RuleMatch.Tcp with { Mark = new(mark) }, new RuleTarget.SaveMark(), "remember the connection as Envoy's");
+        yield return new("mangle", "PREROUTING", RuleMatch.Tcp with { Mark = new(mark) }, new RuleTarget.SaveMark(), "a connection of Envoy");
         if (!o.Compat110)
         {
             yield return new("mangle", "OUTPUT", RuleMatch.Tcp with { OutInterface = "lo", Mark = new(mark) }, RuleTarget.Return, "Envoy inbound to the application");

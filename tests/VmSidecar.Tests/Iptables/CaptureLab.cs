@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Text;
 using VmSidecar.Configuration;
 using VmSidecar.Iptables;
+using VmSidecar.Linux.Processes;
 using VmSidecar.TestKit;
 using VmSidecar.TestKit.Namespaces;
 using Xunit;
@@ -52,10 +53,13 @@ internal sealed class CaptureLab : IAsyncDisposable
         return lab;
     }
 
-    public IptablesRunner Runner() => new(Vm.Commands, _state, TimeProvider.System)
+    public IptablesRunner Runner(ICommandRunner? commands = null) => new(commands ?? Vm.Commands, _state, TimeProvider.System)
     {
-        HasLegacyTables = family => Vm.RunAsync($"cat /proc/self/net/{(family == IpFamily.V4 ? "ip_tables_names" : "ip6_tables_names")}").GetAwaiter().GetResult().Trim().Length > 0,
+        Kernel = new(commands ?? Vm.Commands) { HasLegacyTables = HasLegacyTables },
     };
+
+    private bool HasLegacyTables(IpFamily family) =>
+        Vm.As(0, 0, () => File.ReadAllText($"/proc/thread-self/net/{(family == IpFamily.V4 ? "ip_tables_names" : "ip6_tables_names")}")).Trim().Length > 0;
 
     /// <summary>Both families of one variant, without the comment lines that carry times.</summary>
     public async Task<string> SaveAsync(string variant = "iptables-nft")

@@ -11,6 +11,7 @@ public sealed class RealPacketsTests
     [Theory]
     [InlineData(CaptureBackendKind.IptablesNft)]
     [InlineData(CaptureBackendKind.IptablesLegacy)]
+    [InlineData(CaptureBackendKind.Nftables)]
     public async Task Default_rules_send_each_packet_where_the_reference_says(object backend)
     {
         await using CaptureLab lab = await CaptureLab.CreateAsync();
@@ -42,6 +43,7 @@ public sealed class RealPacketsTests
         Assert.True(await lab.Runner().CleanAsync(CancellationToken.None));
         Assert.Equal(before, await lab.SaveAsync());
         Assert.DoesNotContain("ISTIO", await lab.SaveAsync("iptables-legacy"), StringComparison.Ordinal);
+        Assert.DoesNotContain("vmsidecar", await lab.Vm.RunAsync("nft list ruleset"), StringComparison.Ordinal);
         Assert.False(await lab.Runner().CleanAsync(CancellationToken.None));
         Assert.StartsWith($"web {Peer}:80 {Vm}", await CaptureLab.AskTcpAsync(lab.Vm, app, app, Peer, 80), StringComparison.Ordinal);
     }

@@ -1,0 +1,86 @@
+using System.Collections.Immutable;
+using System.Security.Cryptography;
+using System.Text;
+using VmSidecar.Linux.Processes;
+
+namespace VmSidecar.Iptables;
+
+/// <summary>
+/// The native back end: our table of nftables, loaded, compared and removed as a whole. nft prints rules in words of its own, so what it printed right
+/// after loading is kept beside the lock, and drift is a difference to that. The note lives under /run and ends with the boot, as the rules do.
+/// </summary>
+internal sealed class NftablesTable(ICommandRunner runner, string stateFolder)
+{
+    public const string Name = "nftables";
+
+    /// <summary>What pilot-agent's own native mode leaves.</summary>
+    private static readonly ImmutableArray<string> s_classic = ["inet istio-proxy-nat", "inet istio-proxy-mangle", "inet istio-proxy-raw"];
+
+    private string Note => Path.Combine(stateFolder, "capture.nft");
+
+    /// <summary>Null: done; else nft's first word on it.</summary>
+    public async Task<string?> ApplyAsync(string transaction, CancellationToken stop)
+    {
+        CommandResult done = await runner.RunAsync("nft", ["-f", "-"], transaction, stop).ConfigureAwait(false);
+        if (!done.Succeeded) { return $"nft: {done.FirstErrorLine}"; }
+        if (await ListAsync(stop).ConfigureAwait(false) is { } listed) { await File.WriteAllTextAsync(Note, $"{Digest(transaction)}\n{listed}", stop).ConfigureAwait(false); }
+        return null;
+    }
+
+    /// <summary>Lines missing and lines too many; both empty: the kernel holds exactly this program.</summary>
+    public async Task<TableDiff> DiffAsync(string transaction, CancellationToken stop)
+    {
+        string? listed = await ListAsync(stop).ConfigureAwait(false);
+        if (listed is null) { return new(NftText.Table, ["the table"], [], []); }
+        (string digest, string noted) = await ReadNoteAsync(stop).ConfigureAwait(false);
+        string[] now = Lines(listed), then = Lines(noted);
+        if (digest != Digest(transaction)) { return new(NftText.Table, ["rules of these options (the table holds those of others)"], [], []); }
+        ImmutableArray<string> missing = [.. then.Except(now)], extra = [.. now.Except(then)];
+        return new(NftText.Table, missing, extra, missing.IsEmpty && extra.IsEmpty && !now.SequenceEqual(then) ? ["order"] : []);
+    }
+
+    /// <summary>Removes our table and those of pilot-agent's native mode. True: something was there.</summary>
+    public async Task<bool> CleanAsync(CancellationToken stop)
+    {
+        string[] present = [.. (await TablesAsync(stop).ConfigureAwait(false)).Where(t => t == NftText.Table || s_classic.Contains(t))];
+        if (present.Length == 0) { return false; }
+        await runner.RunAsync("nft", ["-f", "-"], string.Concat(present.Select(t => $"delete table {t}\n")), stop).ConfigureAwait(false);
+        File.Delete(Note);
+        return true;
+    }
+
+    private async Task<string[]> TablesAsync(CancellationToken stop)
+    {
+        CommandResult listed = await runner.RunAsync("nft", ["list", "tables"], "", stop).ConfigureAwait(false);
+        return listed.Succeeded ? [.. listed.Output.Split('\n').Where(l => l.StartsWith("table ", StringComparison.Ordinal)).Select(l => l["table ".Length..].Trim())] : [];
+    }
+
+    private async Task<string?> ListAsync(CancellationToken stop)
+    {
+        CommandResult listed = await runner.RunAsync("nft", ["-s", "-n", "list", "table", .. NftText.Table.Split(' ')], "", stop).ConfigureAwait(false);
+        return listed.Succeeded ? listed.Output : null;
+    }
+
+    private async Task<(string Digest, string Listed)> ReadNoteAsync(CancellationToken stop)
+    {
+        if (!File.Exists(Note)) { return ("", ""); }
+        string text = await File.ReadAllTextAsync(Note, stop).ConfigureAwait(false);
+        int end = text.IndexOf('\n', StringComparison.Ordinal);
+        return end < 0 ? ("", "") : (text[..end], text[(end + 1)..]);
+    }
+
+    /// <summary>Rules with the chain they stand in, so that equal lines of two chains stay apart.</summary>
+    private static string[] Lines(string listed)
+    {
+        string chain = "";
+        var lines = new List<string>();
+        foreach (string line in listed.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
+        {
+            if (line.StartsWith("chain ", StringComparison.Ordinal)) { chain = line.Split(' ')[1]; }
+            else if (line != "}") { lines.Add($"{chain} {line}"); }
+        }
+        return [.. lines];
+    }
+
+    private static string Digest(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+}
