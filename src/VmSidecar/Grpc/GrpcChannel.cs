@@ -39,7 +39,8 @@ internal sealed class GrpcChannel : IAsyncDisposable
             VersionPolicy = HttpVersionPolicy.RequestVersionExact,
             Content = content,
         };
-        request.Headers.Host = _authority;
+        try { request.Headers.Host = _authority; }
+        catch (FormatException e) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Unavailable, $"connection error: '{_authority}' is not host:port"), e); }
         request.Headers.TryAddWithoutValidation("te", "trailers");
         request.Headers.TryAddWithoutValidation("user-agent", GrpcMetadata.UserAgent);
         request.Headers.TryAddWithoutValidation(GrpcMetadata.AcceptEncoding, "identity");
@@ -77,6 +78,7 @@ internal sealed class GrpcChannel : IAsyncDisposable
     public ValueTask DisposeAsync()
     {
         _http.Dispose();
+        _connector.Dispose();
         return ValueTask.CompletedTask;
     }
 

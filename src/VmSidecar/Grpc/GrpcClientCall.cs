@@ -86,14 +86,14 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
     {
         if (_disposed) { return; }
         _disposed = true;
-        Finish(Cancelled);
+        lock (_gate) { _end ??= Cancelled; }
         await _reset.CancelAsync(); // before the headers came: RST_STREAM
+        content.Abort();            // not half-closed: a reset, so that the server sees a cancellation and not a good end
         if (_response is not null)
         {
             try { (await _response).Dispose(); } // after: closing the response resets the stream
             catch (Exception e) when (IsTransport(e)) { }
         }
-        content.Complete();
         request.Dispose();
         _reader?.Dispose();
         _reset.Dispose();

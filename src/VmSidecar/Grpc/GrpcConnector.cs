@@ -11,9 +11,12 @@ namespace VmSidecar.Grpc;
 /// Makes the connections of a channel and names what failed: DNS, TCP, TLS. Does TLS itself, so that options are read per
 /// connection and ALPN is checked. Owned by <see cref="GrpcChannel"/>.
 /// </summary>
-internal sealed class GrpcConnector(GrpcChannelOptions options)
+internal sealed class GrpcConnector(GrpcChannelOptions options) : IDisposable
 {
     private const string UnixPrefix = "unix:";
+    private readonly Lock _gate = new();          // guards the two below
+    private readonly List<Socket> _sockets = [];  // at most one in use; closed ones leave when the next comes
+    private bool _disposed;
     private volatile Http2GoAwayScanner? _latest;
 
     /// <summary>The GOAWAY code of the latest connection, -1 while there is none.</summary>
@@ -35,6 +38,7 @@ internal sealed class GrpcConnector(GrpcChannelOptions options)
             Stream stream = new NetworkStream(socket, ownsSocket: true);
             var scanner = new Http2GoAwayScanner();
             Stream ready = options.Tls is null ? new ScannedStream(stream, scanner) : await SecureAsync(stream, scanner, options.Tls(), limit.Token);
+            Keep(socket);
             _latest = scanner;
             socket = null;
             return ready;
@@ -47,6 +51,27 @@ internal sealed class GrpcConnector(GrpcChannelOptions options)
         catch (AuthenticationException e) { throw Unavailable($"connection error: {step}: {Reason(e)}", e); }
         catch (IOException e) { throw Unavailable($"connection error: {step}: {e.InnerException?.Message ?? e.Message}", e); }
         finally { socket?.Dispose(); }
+    }
+
+    /// <summary>Closes what is open: HttpClient leaves connections with calls on them alone when it is disposed.</summary>
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            _disposed = true;
+            foreach (Socket socket in _sockets) { socket.Dispose(); }
+            _sockets.Clear();
+        }
+    }
+
+    private void Keep(Socket socket)
+    {
+        lock (_gate)
+        {
+            if (_disposed) { throw Unavailable("connection error: the channel is closed", null); }
+            _sockets.RemoveAll(s => s.SafeHandle.IsClosed);
+            _sockets.Add(socket);
+        }
     }
 
     private async ValueTask<(EndPoint End, string What)> ResolveAsync(CancellationToken stop)
@@ -132,7 +157,7 @@ internal sealed class GrpcConnector(GrpcChannelOptions options)
     {
         string text = e.InnerException is null ? e.Message : $"{e.Message} {e.InnerException.Message}";
         if (text.Contains(nameof(SslPolicyErrors.RemoteCertificateNameMismatch), StringComparison.Ordinal)) { return $"the server's certificate is for another name. {text}"; }
-        return text.Contains(nameof(SslPolicyErrors.RemoteCertificateChainErrors), StringComparison.Ordinal) ? $"the server's certificate is not trusted. {text}" : text;
+        return text.Contains("certificate chain", StringComparison.Ordinal) || text.Contains(nameof(SslPolicyErrors.RemoteCertificateChainErrors), StringComparison.Ordinal) ? $"the server's certificate is not trusted. {text}" : text;
     }
 
     private static GrpcException Unavailable(string message, Exception? cause) => new(new GrpcStatus(GrpcStatusCode.Unavailable, message), cause);

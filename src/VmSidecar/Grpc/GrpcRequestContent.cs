@@ -32,13 +32,22 @@ internal sealed class GrpcRequestContent : HttpContent
     /// <summary>Half-closes: HttpClient sends END_STREAM.</summary>
     public void Complete() => _closed.TrySetResult();
 
+    /// <summary>Gives the request half up: HttpClient resets the stream. Nothing happens after <see cref="Complete"/>.</summary>
+    public void Abort() => _closed.TrySetException(new IOException("the call was given up"));
+
     protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
     {
         // HttpClient calls again when it would retry a refused stream on a new connection; a call is made once, its owner retries.
         if (_opened.Task.IsCompleted) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Unavailable, "the server refused the stream")); }
         await stream.FlushAsync(cancellationToken); // headers must leave before the first message: a server may speak first
         _opened.TrySetResult(stream);
-        await _closed.Task.WaitAsync(cancellationToken);
+        try { await _closed.Task.WaitAsync(cancellationToken); }
+        catch (OperationCanceledException)
+        {
+            // The peer reset the stream. HttpClient would report our cancellation instead; a write makes it throw the peer's reason.
+            await stream.WriteAsync(_prefix, cancellationToken);
+            throw;
+        }
     }
 
     protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);

@@ -13,8 +13,6 @@ internal sealed class GrpcPair : IAsyncDisposable
 {
     public const string Method = "/test.Echo/Call";
 
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("vsc-grpc");
-
     private GrpcPair(GrpcServer server, GrpcChannel channel)
     {
         Server = server;
@@ -25,12 +23,12 @@ internal sealed class GrpcPair : IAsyncDisposable
 
     public GrpcChannel Channel { get; }
 
-    public static async Task<GrpcPair> OverUnixAsync(GrpcHandler handler, int maxReceive = 200 * 1024 * 1024)
+    public static async Task<GrpcPair> OverUnixAsync(GrpcHandler handler, int serverMax = 200 * 1024 * 1024, int clientMax = 200 * 1024 * 1024)
     {
         string path = Path.Combine(Path.GetTempPath(), $"vsc-grpc-{Guid.NewGuid():N}", "S");
-        var server = new GrpcServer(GrpcServerOptions.OnSocket("test", path) with { MaxReceive = maxReceive }, Methods(handler), NullLogger.Instance);
+        var server = new GrpcServer(GrpcServerOptions.OnSocket("test", path) with { MaxReceive = serverMax }, Methods(handler), NullLogger.Instance);
         await server.StartAsync(CancellationToken.None);
-        return new GrpcPair(server, new GrpcChannel(GrpcChannelOptions.For($"unix:{path}") with { MaxReceive = maxReceive }));
+        return new GrpcPair(server, new GrpcChannel(GrpcChannelOptions.For($"unix:{path}") with { MaxReceive = clientMax }));
     }
 
     public static async Task<GrpcPair> OverTlsAsync(GrpcHandler handler, Func<SslServerAuthenticationOptions> server, Func<SslClientAuthenticationOptions> client)
@@ -60,6 +58,6 @@ internal sealed class GrpcPair : IAsyncDisposable
         using var hard = new CancellationTokenSource(TimeSpan.Zero);
         await Server.StopAsync(hard.Token);
         Server.Dispose();
-        _folder.Delete(recursive: true);
+        if (Channel.Options.Target.StartsWith("unix:", StringComparison.Ordinal)) { Directory.Delete(Path.GetDirectoryName(Channel.Options.Target[5..])!, recursive: true); }
     }
 }
