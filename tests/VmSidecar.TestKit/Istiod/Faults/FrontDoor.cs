@@ -1,0 +1,111 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
+
+namespace VmSidecar.TestKit.Istiod.Faults;
+
+/// <summary>
+/// The TCP address peers know, in front of the gRPC server: it stays the same over restarts and plays the faults below TLS:
+/// refuse, accept and say nothing, stall, slow down, cut after so many bytes, reset. Owned by FakeIstiod.
+/// </summary>
+internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDisposable
+{
+    private readonly CancellationTokenSource _closing = new();
+    private readonly ConcurrentDictionary<int, FrontConnection> _connections = new(); // by the port the gRPC server sees
+    private readonly ConcurrentBag<Socket> _held = [];
+    private readonly ConcurrentBag<Task> _running = [];
+    private IPEndPoint _inner = listen;
+    private Socket? _listener;
+
+    /// <summary>The address really bound; the same after every re-opening.</summary>
+    public IPEndPoint Address { get; private set; } = listen;
+
+    /// <summary>TCP connections accepted so far.</summary>
+    public int Accepted { get; private set; }
+
+    /// <summary>Connections open now.</summary>
+    public int Open => _connections.Count;
+
+    /// <summary>New connections are accepted and then hear nothing, as from a dead host behind a live one.</summary>
+    public bool Silent { get; set; }
+
+    /// <summary>Each read towards the client waits this long; zero: at full speed.</summary>
+    public TimeSpan Delay { get; set; }
+
+    /// <summary>Largest piece handed on towards the client at once, bytes.</summary>
+    public int Piece { get; set; } = 64 * 1024;
+
+    /// <summary>Starts, or starts again, to listen, and leads to <paramref name="inner"/>.</summary>
+    public void Listen(IPEndPoint inner)
+    {
+        _inner = inner;
+        if (_listener is not null) { return; }
+        var listener = new Socket(Address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        listener.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
+        listener.Bind(Address);
+        listener.Listen(1024);
+        Address = (IPEndPoint)listener.LocalEndPoint!;
+        _listener = listener;
+        _running.Add(AcceptAsync(listener));
+    }
+
+    /// <summary>New connections are refused; open ones stay.</summary>
+    public void Refuse()
+    {
+        _listener?.Dispose();
+        _listener = null;
+    }
+
+    /// <summary>Every open connection gets a RST.</summary>
+    public void ResetAll()
+    {
+        foreach (FrontConnection connection in _connections.Values) { connection.Reset(); }
+        while (_held.TryTake(out Socket? held)) { held.Dispose(); }
+    }
+
+    /// <summary>Open connections carry nothing any more, both ways, but stay: a half-open link.</summary>
+    public void StallAll()
+    {
+        foreach (FrontConnection connection in _connections.Values) { connection.Stall(); }
+    }
+
+    /// <summary>Resets the connection the gRPC server knows by this port, after so many more bytes towards the client.</summary>
+    public void Cut(int serverSidePort, int afterBytes)
+    {
+        if (_connections.TryGetValue(serverSidePort, out FrontConnection? connection)) { connection.CutAfter(afterBytes); }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Refuse();
+        await _closing.CancelAsync();
+        ResetAll();
+        await Task.WhenAll(_running);
+        _closing.Dispose();
+    }
+
+    private async Task AcceptAsync(Socket listener)
+    {
+        while (true)
+        {
+            Socket client;
+            try { client = await listener.AcceptAsync(_closing.Token); }
+            catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException) { return; }
+            Accepted++;
+            if (Silent) { _held.Add(client); }
+            else { _running.Add(ServeAsync(client)); }
+        }
+    }
+
+    private async Task ServeAsync(Socket client)
+    {
+        var server = new Socket(_inner.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        using var connection = new FrontConnection(client, server, this, time);
+        try { await server.ConnectAsync(_inner, _closing.Token); }
+        catch (Exception e) when (e is SocketException or OperationCanceledException) { return; }
+        int port = ((IPEndPoint)server.LocalEndPoint!).Port;
+        _connections[port] = connection;
+        try { await connection.RunAsync(_closing.Token); }
+        finally { _connections.TryRemove(port, out _); }
+    }
+}
