@@ -14,6 +14,8 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
     // Full jitter, so that a thousand VMs that lose one istiod do not return as a wave.
     private static readonly Backoff Retry = new(TimeSpan.FromMilliseconds(500), TimeSpan.FromSeconds(30), Factor: 2, Jitter: 1);
 
+    private static readonly TimeSpan Shortest = TimeSpan.FromMilliseconds(10); // full jitter can draw next to nothing; never a hot loop
+
     private readonly byte[] _node = NodeMessage.WithoutRegistration(context.Options.Node);
     private int _failures;
     private bool _warned;
@@ -53,8 +55,9 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
     /// <summary>False when Envoy's stream moved meanwhile.</summary>
     private async Task<bool> WaitedAsync(Task moved, CancellationToken stop)
     {
+        if (_failures == 0) { return true; }
         TimeSpan delay = Retry.After(_failures, Random.Shared.NextDouble());
-        if (delay == TimeSpan.Zero) { return true; }
+        if (delay < Shortest) { delay = Shortest; }
         Task renewed = context.Links.Secrets?.Watch().Changed ?? Task.Delay(Timeout.InfiniteTimeSpan, context.Time, stop);
         using var timer = CancellationTokenSource.CreateLinkedTokenSource(stop);
         Task first = await Task.WhenAny(moved, renewed, Task.Delay(delay, context.Time, timer.Token));

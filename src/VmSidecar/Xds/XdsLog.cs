@@ -100,4 +100,13 @@ internal static partial class XdsLog
 
     [LoggerMessage(32, LogLevel.Warning, "sendDownstream took {Took}\tid={Id}")]
     public static partial void SlowSend(ILogger log, string took, long id);
+
+    [LoggerMessage(33, LogLevel.Information, "this Envoy is not Istio's build: left out {Filters}, which it cannot load; telemetry and ALPN of Istio are missing, traffic and policies are not\tid={Id}")]
+    public static partial void LeftOut(ILogger log, string filters, long id);
+
+    [LoggerMessage(34, LogLevel.Information, "gave {Extensions} the configuration that today's Envoy wants and this istiod leaves out\tid={Id}")]
+    public static partial void Configured(ILogger log, string extensions, long id);
+
+    [LoggerMessage(35, LogLevel.Warning, "kept {Filters} although this Envoy cannot load it: an access rule reads what it writes, so Envoy will reject that listener; install Istio's build of Envoy\tid={Id}")]
+    public static partial void Kept(ILogger log, string filters, long id);
 }

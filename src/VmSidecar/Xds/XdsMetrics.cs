@@ -15,6 +15,7 @@ internal sealed class XdsMetrics(MetricRegistry registry)
     public Gauge LargestRequest { get; } = registry.Gauge("pilot_xds_recv_max", "The largest request received from Envoy, bytes");
     public Counter Refusals { get; } = registry.Counter("xds_proxy_nacks", "The total number of responses Envoy rejected");
     public Counter OwnStreams { get; } = registry.Counter("xds_own_streams", "Streams the agent opened for itself while Envoy had none");
+    public Counter LeftOut { get; } = registry.Counter("xds_filters_left_out", "Istio's own filters taken out of resources because Envoy cannot load them");
     public Gauge LastNames { get; } = registry.Gauge("xds_last_name_table_timestamp_seconds", "When the last name table was taken, seconds since the epoch; 0: never");
     public Gauge Connected { get; } = registry.Gauge("xds_connected", "1 while a stream to istiod has answered");
 

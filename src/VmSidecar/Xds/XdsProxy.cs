@@ -35,6 +35,7 @@ internal sealed class XdsProxy : IComponent
         {
             Metrics = own,
             Tap = new XdsTap(links, own, time, logs.CreateLogger("default")),
+            Mends = new MendLog(own, log),
             Refusals = new RefusalReporter(links.Access, options.DiscoveryAddress, log),
         };
         Mode = new Published<XdsMode>(options.Delta is { } forced ? new XdsMode(forced, Settled: true) : XdsMode.Load(options.StateDirectory));
@@ -92,7 +93,10 @@ internal sealed class XdsProxy : IComponent
                 joint ? active!.Id : 0,
                 _context.Tap.LastNames,
                 joint || own ? "" : _own.Trouble,
-                joint ? active!.Ledger.Snapshot() : _own.Ledger.Snapshot());
+                joint ? active!.Ledger.Snapshot() : _own.Ledger.Snapshot())
+            {
+                LeftOut = _context.Mends.LeftOut,
+            };
         }
     }
 

@@ -26,6 +26,7 @@ internal sealed partial class XdsSession
                     return SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.Internal, "grpc: failed to unmarshal the received message: not a discovery request"));
                 }
                 LogRequest(request);
+                if (request.HasNode) { _mender = ResourceMender.For(message.Body.Span[request.Node]); }
                 if (!TryQueue(message, request) || !TryInject(request)) { return TooSlow(); }
             }
             return SessionEnd.ByEnvoy(GrpcStatus.Ok);
@@ -126,7 +127,7 @@ internal sealed partial class XdsSession
         bool refused = Ledger.Asked(request);
         if (!request.HasError || context.Tap.Takes(request.TypeUrl) || request.TypeUrl == XdsTypeUrl.Health) { return; }
         context.Metrics.Refusals.Add();
-        if (refused) { XdsLog.Rejected(context.Log, XdsTypeUrl.Label(request.TypeUrl), request.ErrorMessage, id); }
+        if (refused) { XdsLog.Rejected(context.Log, XdsTypeUrl.Label(request.TypeUrl), request.ErrorMessage + NackAdvice.For(request.ErrorMessage), id); }
     }
 
     private void LogRequest(XdsEnvelope request)

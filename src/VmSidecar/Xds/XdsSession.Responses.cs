@@ -55,8 +55,19 @@ internal sealed partial class XdsSession
             XdsLog.Skipped(context.Log, response.TypeUrl);
             return true;
         }
-        await DeliverAsync(message, stop);
+        await DeliverAsync(Mended(response, message), stop);
         return true;
+    }
+
+    /// <summary>The message, or what takes its place for an Envoy that is not Istio's; takes and gives ownership.</summary>
+    private GrpcMessage Mended(XdsEnvelope response, GrpcMessage message)
+    {
+        if (_mender is not { } mender) { return message; }
+        byte[]? mended = mender.Mend(response, message.Body.Span, out MendReport report);
+        context.Mends.Note(report, id);
+        if (mended is null) { return message; }
+        message.Dispose();
+        return GrpcMessage.Copy(mended);
     }
 
     // Beyond Envoy's own types, whatever the client asked for by itself on this stream is its business: debug types, types of the future.

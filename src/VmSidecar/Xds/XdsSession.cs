@@ -17,6 +17,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     private readonly RequestQueue _requests = new();
     private readonly Channel<Delivery> _deliveries = Channel.CreateBounded<Delivery>(new BoundedChannelOptions(1) { SingleReader = true });
     private readonly CancellationTokenSource _supersede = new(); // a newer stream has taken over, or the agent stops
+    private volatile ResourceMender? _mender; // set from Envoy's first request, before istiod sees it
     private GrpcStatus _supersededWith = GrpcStatus.Ok;
 
     /// <summary>Number of the stream in logs.</summary>

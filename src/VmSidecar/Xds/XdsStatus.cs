@@ -41,4 +41,8 @@ internal sealed record XdsTypeStatus(
 /// <param name="Trouble">Why there is no stream, as last seen; empty when there is one.</param>
 /// <param name="Types">Per type, in the order first seen.</param>
 internal sealed record XdsStatus(
-    XdsStreamOwner Owner, DateTimeOffset? Since, XdsMode Mode, long Id, DateTimeOffset? LastNames, string Trouble, ImmutableArray<XdsTypeStatus> Types);
+    XdsStreamOwner Owner, DateTimeOffset? Since, XdsMode Mode, long Id, DateTimeOffset? LastNames, string Trouble, ImmutableArray<XdsTypeStatus> Types)
+{
+    /// <summary>Istio's filters left out because Envoy cannot load them, in name order; empty with Istio's Envoy.</summary>
+    public ImmutableArray<string> LeftOut { get; init; } = [];
+}
