@@ -44,8 +44,8 @@ internal static class GrpcFailure
             switch (e)
             {
                 case GrpcException grpc: return new GrpcEnd(grpc.Status, Graceful: false);
-                case HttpProtocolException protocol when goAway > 0 && protocol.ErrorCode == goAway:
-                    return Lost($"received GOAWAY with error code: {Name(goAway)}", -1);
+                case HttpProtocolException protocol when goAway >= 0 && protocol.ErrorCode == goAway: // the goodbye ended it, not a reset
+                    return Lost(goAway == 0 ? "transport is closing" : $"received GOAWAY with error code: {Name(goAway)}", goAway);
                 case HttpProtocolException protocol:
                     return new GrpcEnd(FromReset(protocol.ErrorCode), Graceful: protocol.ErrorCode is 0 or 8);
                 case HttpIOException { HttpRequestError: HttpRequestError.ResponseEnded }:
