@@ -61,6 +61,18 @@ internal sealed record EnvoyOptions
 
     public bool JsonLogs { get; init; }
 
+    /// <summary>METRICS_LOCALHOST_ACCESS_ONLY: Envoy's metrics listener on loopback only.</summary>
+    public bool MetricsLocalhostOnly { get; init; }
+
+    /// <summary>ENVOY_SKIP_DEPRECATED_LOGS.</summary>
+    public bool SkipDeprecatedLogs { get; init; } = true;
+
+    /// <summary>ISTIO_ENVOY_ENABLE_CORE_DUMP.</summary>
+    public bool CoreDump { get; init; }
+
+    /// <summary>Where Envoy's profiler writes when asked.</summary>
+    public string ProfilePath { get; init; } = "/var/lib/istio/data/envoy.prof";
+
     /// <summary>Extra environment for Envoy.</summary>
     public ImmutableArray<KeyValuePair<string, string>> ExtraEnvironment { get; init; } = [];
 }

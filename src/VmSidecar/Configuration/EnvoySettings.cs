@@ -43,6 +43,10 @@ internal static class EnvoySettings
             MinimumDrainDuration = settings.Duration("MINIMUM_DRAIN_DURATION", TimeSpan.FromSeconds(5)),
             ProxyConfig = (JsonObject)settings.Proxy.Value.DeepClone(),
             JsonLogs = LogSettings.IsJson(settings),
+            MetricsLocalhostOnly = status.MetricsLocalhostOnly,
+            SkipDeprecatedLogs = settings.Bool("ENVOY_SKIP_DEPRECATED_LOGS", true),
+            CoreDump = settings.Bool("ISTIO_ENVOY_ENABLE_CORE_DUMP", false),
+            ProfilePath = Path.Combine(paths.Data, "envoy.prof"),
             ExtraEnvironment = settings.Environment.Assigned,
         };
     }
