@@ -1,0 +1,14 @@
+namespace VmSidecar.Envoy;
+
+/// <summary>One rendered start of Envoy: the executable, its arguments and what it finds in its environment besides the agent's.</summary>
+internal sealed record EnvoyCommand(string Binary, IReadOnlyList<string> Arguments, IReadOnlyList<KeyValuePair<string, string>> Environment);
+
+/// <summary>Writes the bootstrap file and says how to start Envoy on it. Called before each start, so that a restart takes what has changed.</summary>
+internal interface IEnvoyRenderer
+{
+    /// <summary>The command, or null and the reason when Envoy cannot be started now (no executable, unwritable folder); time may mend it.</summary>
+    Task<(EnvoyCommand? Command, string? Problem)> RenderAsync(CancellationToken stop);
+}
+
+/// <summary>Takes one line of Envoy's output, without its line end. Called by one thread at a time.</summary>
+internal delegate void EnvoyLineSink(ReadOnlySpan<byte> line);

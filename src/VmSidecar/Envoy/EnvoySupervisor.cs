@@ -1,0 +1,183 @@
+using Microsoft.Extensions.Logging;
+
+using VmSidecar.Configuration;
+using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Processes;
+using VmSidecar.Metrics;
+
+namespace VmSidecar.Envoy;
+
+/// <summary>What the supervisor works with, apart from the options.</summary>
+/// <param name="Renderer">Writes the bootstrap.</param>
+/// <param name="Admin">Envoy's admin port.</param>
+/// <param name="Sink">Envoy's output goes here.</param>
+/// <param name="Metrics">The agent's metrics.</param>
+internal sealed record EnvoyParts(IEnvoyRenderer Renderer, EnvoyAdmin Admin, EnvoyLineSink Sink, MetricRegistry Metrics);
+
+/// <summary>
+/// Keeps one Envoy running. Stages: 1 render → 2 spawn → 3 watch → 4 drain → terminate → kill (EnvoyDrain). An Envoy that ends unasked is started
+/// again in place with back-off; the agent, its DNS and the capture rules stay. A missing executable is retried too: it may be
+/// installed later. Owned by SidecarApp.
+/// </summary>
+internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, TimeProvider time, ILogger log) : IComponent, IDisposable
+{
+    private readonly Published<EnvoyState> _state = new(new EnvoyState(EnvoyPhase.Idle, 0, 0, time.GetUtcNow(), null));
+    private readonly EnvoyDrain _drain = new(options, parts.Admin, time, log);
+    private readonly ExitReporter _exits = new(time, log);
+    private readonly EnvoyMetrics _metrics = new(parts.Metrics);
+    private readonly EnvoyLogPump _pump = new(parts.Sink, parts.Metrics, log);
+    private readonly CancellationTokenSource _stop = new();
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private CancellationToken _hard;
+    private Task _loop = Task.CompletedTask;
+    private string? _setpriv;
+    private string? _lastProblem;
+    private int _failures;
+
+    public string Name => "envoy";
+
+    public Task Completion => _ended.Task;
+
+    /// <summary>Where Envoy is; readers see the latest.</summary>
+    public Published<EnvoyState> State => _state;
+
+    /// <summary>The drain, for the status server's <c>/drain</c> and <c>/quitquitquit</c>.</summary>
+    public EnvoyDrain Drain => _drain;
+
+    public async Task StartAsync(CancellationToken startup)
+    {
+        if (!options.Enabled) { return; }
+        EnvoyLog.Starting(log);
+        _setpriv = await ParentDeath.FindAsync();
+        await OrphanSweep.RunAsync(options, time, log, startup);
+        _loop = LoopAsync(_stop.Token);
+    }
+
+    public async Task StopAsync(CancellationToken hard)
+    {
+        _hard = hard;
+        await _stop.CancelAsync();
+        await _loop.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // its fault is in Completion
+        await _pump.DisposeAsync();
+        Publish(EnvoyPhase.Stopped, 0);
+        parts.Admin.Dispose();
+        _stop.Dispose();
+    }
+
+    public void Dispose()
+    {
+        _stop.Dispose();
+        parts.Admin.Dispose();
+    }
+
+    private async Task LoopAsync(CancellationToken stop)
+    {
+        try
+        {
+            while (true)
+            {
+                EnvoyProcess? envoy = await TryStartAsync(stop);
+                TimeSpan delay = envoy is null ? NextTry() : await WatchAsync(envoy, stop);
+                await Task.Delay(delay, time, stop);
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
+        catch (Exception e)
+        {
+            _ended.SetException(e);
+            throw;
+        }
+    }
+
+    /// <summary>Stages 1 and 2. Null when there is nothing to run now; the reason has been said then.</summary>
+    private async Task<EnvoyProcess?> TryStartAsync(CancellationToken stop)
+    {
+        (EnvoyCommand? command, string? problem) = await parts.Renderer.RenderAsync(stop);
+        if (command is null) { return CannotStart(problem!); }
+        var child = new ChildCommand(command.Binary, command.Arguments, ChildEnvironment.With(command.Environment));
+        if (_failures <= 1) { EnvoyLog.Command(log, string.Join(' ', command.Arguments)); }
+        try
+        {
+            ChildProcess process = await ChildProcess.StartAsync(ParentDeath.Wrap(child, _setpriv));
+            _lastProblem = null;
+            _metrics.Started();
+            Publish(EnvoyPhase.Running, process.Id, starts: 1);
+            var words = new LastWords();
+            return new EnvoyProcess(process, words, _pump.Attach(process, words));
+        }
+        catch (ChildStartException e)
+        {
+            return CannotStart(e.Message);
+        }
+    }
+
+    /// <summary>Stage 3, and 4 when asked to stop. Returns the delay before the next start.</summary>
+    private async Task<TimeSpan> WatchAsync(EnvoyProcess envoy, CancellationToken stop)
+    {
+        long begin = time.GetTimestamp();
+        using var settled = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        Task recovery = AnnounceRecoveryAsync(settled.Token);
+        try
+        {
+            ChildExit exit = await envoy.Exited.WaitAsync(stop);
+            await envoy.DrainOutputAsync(time);
+            return Ended(envoy, exit, time.GetElapsedTime(begin));
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            Publish(EnvoyPhase.Draining, envoy.Id);
+            long drainBegin = time.GetTimestamp();
+            await _drain.RunAsync(envoy, _hard);
+            _metrics.Drained(time.GetElapsedTime(drainBegin));
+            await envoy.DrainOutputAsync(time);
+            throw;
+        }
+        finally
+        {
+            _metrics.Stopped();
+            await settled.CancelAsync();
+            await recovery;
+        }
+    }
+
+    private TimeSpan Ended(EnvoyProcess envoy, ChildExit exit, TimeSpan lived)
+    {
+        (_failures, TimeSpan delay) = RestartPolicy.After(lived, _failures, Random.Shared.NextDouble());
+        _metrics.Restarted(exit);
+        _exits.Ended(exit, lived, envoy.Words, _failures, delay);
+        Publish(EnvoyPhase.BackingOff, 0, lastExit: $"{exit}. {envoy.Words.Explain()}");
+        return delay;
+    }
+
+    private async Task AnnounceRecoveryAsync(CancellationToken ended)
+    {
+        if (_failures < 2) { return; }
+        try
+        {
+            await Task.Delay(RestartPolicy.Stable, time, ended);
+            EnvoyLog.Recovered(log, _failures);
+            _failures = 0;
+        }
+        catch (OperationCanceledException) when (ended.IsCancellationRequested) { }
+    }
+
+    private EnvoyProcess? CannotStart(string problem)
+    {
+        if (problem != _lastProblem) { EnvoyLog.CannotStart(log, problem); }
+        _lastProblem = problem;
+        if (_state.Current is not { Phase: EnvoyPhase.Missing }) { Publish(EnvoyPhase.Missing, 0, lastExit: problem); }
+        return null;
+    }
+
+    private TimeSpan NextTry()
+    {
+        (_failures, TimeSpan delay) = RestartPolicy.After(TimeSpan.Zero, _failures, Random.Shared.NextDouble());
+        return delay;
+    }
+
+    private void Publish(EnvoyPhase phase, int process, int starts = 0, string? lastExit = null)
+    {
+        EnvoyState before = _state.Current!;
+        _state.Set(new EnvoyState(phase, process, before.Starts + starts, time.GetUtcNow(), lastExit ?? before.LastExit));
+    }
+}

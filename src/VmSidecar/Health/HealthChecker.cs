@@ -1,0 +1,100 @@
+using Microsoft.Extensions.Logging;
+
+using VmSidecar.Configuration;
+using VmSidecar.Envoy;
+using VmSidecar.Lifecycle;
+using VmSidecar.Logging;
+
+namespace VmSidecar.Health;
+
+/// <summary>
+/// Probes the workload and publishes the verdict for the relay, which tells istiod. Stages of a probe: Envoy's readiness, then the
+/// application; the first failure is the result. Owned by SidecarApp; exists only where a readinessProbe is configured.
+/// </summary>
+internal sealed partial class HealthChecker(ProbeOptions options, IProber application, EnvoyReadiness? envoy, TimeProvider time, ILogger log) : IComponent, IDisposable
+{
+    private readonly HealthPolicy _policy = new(options.SuccessThreshold, options.FailureThreshold);
+    private readonly CancellationTokenSource _stop = new();
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Task _loop = Task.CompletedTask;
+
+    public string Name => "healthcheck";
+
+    public Task Completion => _ended.Task;
+
+    /// <summary>The last verdict; null before the first. Set on changes only.</summary>
+    public Published<HealthState> State { get; } = new();
+
+    public Task StartAsync(CancellationToken startup)
+    {
+        Starting(log, GoDuration.Format(options.InitialDelay));
+        _loop = LoopAsync(_stop.Token);
+        return Task.CompletedTask;
+    }
+
+    public async Task StopAsync(CancellationToken hard)
+    {
+        await _stop.CancelAsync();
+        await _loop.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // its fault is in Completion
+        (application as IDisposable)?.Dispose();
+    }
+
+    public void Dispose()
+    {
+        _stop.Dispose();
+        (application as IDisposable)?.Dispose();
+    }
+
+    private async Task LoopAsync(CancellationToken stop)
+    {
+        try
+        {
+            await Task.Delay(options.InitialDelay, time, stop);
+            HealthPolicy.Memory memory = default;
+            long next = time.GetTimestamp();
+            while (true)
+            {
+                memory = Judge(memory, await ProbeAsync(stop));
+                next = NextTick(next);
+                await Task.Delay(time.GetElapsedTime(time.GetTimestamp(), next), time, stop);
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
+        catch (Exception e)
+        {
+            _ended.SetException(e);
+            throw;
+        }
+    }
+
+    private async Task<string?> ProbeAsync(CancellationToken stop) =>
+        (envoy is null ? null : await envoy.CheckAsync(stop)) ?? await application.ProbeAsync(stop);
+
+    private HealthPolicy.Memory Judge(HealthPolicy.Memory memory, string? error)
+    {
+        (HealthPolicy.Memory next, bool flipped) = _policy.After(memory, error is null);
+        if (!flipped) { return next; }
+        if (error is null) { Healthy(log); }
+        else { Unhealthy(log, error); }
+        State.Set(new HealthState(error is null, error ?? ""));
+        return next;
+    }
+
+    /// <summary>A fixed ticker: ticks missed during a slow probe are dropped, not made up for.</summary>
+    private long NextTick(long tick)
+    {
+        long period = (long)(options.Period.TotalSeconds * time.TimestampFrequency);
+        long now = time.GetTimestamp();
+        long next = tick + period;
+        return next > now ? next : next + (now - next) / period * period + period;
+    }
+
+    [LoggerMessage(1, LogLevel.Information, "starting health check for health.AggregateProber in {Delay}")]
+    private static partial void Starting(ILogger log, string delay);
+
+    [LoggerMessage(2, LogLevel.Information, "success threshold hit, marking as healthy")]
+    private static partial void Healthy(ILogger log);
+
+    [LoggerMessage(3, LogLevel.Information, "failure threshold hit, marking as unhealthy: {Reason}")]
+    private static partial void Unhealthy(ILogger log, string reason);
+}

@@ -1,0 +1,122 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Security;
+using System.Net.Sockets;
+
+using VmSidecar.Configuration;
+
+namespace VmSidecar.Health;
+
+/// <summary>
+/// httpGet: healthy from 200 to 399 after redirects. From 127.0.0.6 (::6 on an IPv6-only host), which capture rules let
+/// pass to the application untouched. A connection per probe. Owned by HealthChecker.
+/// </summary>
+internal sealed class HttpProber : IProber, IDisposable
+{
+    private const int MaxBody = 10 * 1024; // read so that the server sees a proper end, no more
+    private readonly HttpMessageInvoker _http;
+    private readonly Uri _uri;
+    private readonly HttpProbe _probe;
+    private readonly TimeSpan _timeout;
+    private readonly TimeProvider _time;
+    private string _dialled = "";
+
+    /// <param name="probe">The action.</param>
+    /// <param name="options">Timeout and default host.</param>
+    /// <param name="source">Address to come from; null: the kernel's choice.</param>
+    /// <param name="time">Clock of the timeout.</param>
+    [SuppressMessage("Security", "CA5359", Justification = "As a kubelet: the probe asks whether the application works; it sends nothing secret, and the certificate need not be meant for this address")]
+    public HttpProber(HttpProbe probe, ProbeOptions options, IPAddress? source, TimeProvider time)
+    {
+        _probe = probe;
+        _timeout = options.Timeout;
+        _time = time;
+        string host = string.IsNullOrEmpty(probe.Host) ? options.DefaultHost : probe.Host;
+        string path = probe.Path.StartsWith('/') ? probe.Path : "/" + probe.Path;
+        _uri = new Uri($"{probe.Scheme.ToLowerInvariant()}://{GoErrors.Join(host, probe.Port)}{path}");
+        _http = new HttpMessageInvoker(new SocketsHttpHandler
+        {
+            UseProxy = false,
+            UseCookies = false,
+            AllowAutoRedirect = false, // followed below: http to https is allowed, which the handler refuses
+            PooledConnectionLifetime = TimeSpan.Zero,
+            ConnectCallback = (context, cancel) => ConnectAsync(context, source, cancel),
+            SslOptions = new SslClientAuthenticationOptions { RemoteCertificateValidationCallback = AcceptAny },
+        });
+    }
+
+    public async Task<string?> ProbeAsync(CancellationToken stop)
+    {
+        using var deadline = new CancellationTokenSource(_timeout, _time);
+        using var both = CancellationTokenSource.CreateLinkedTokenSource(stop, deadline.Token);
+        try
+        {
+            return await FollowAsync(_uri, both.Token);
+        }
+        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        {
+            return $"Get \"{_uri}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+        }
+        catch (Exception e) when (e is HttpRequestException or IOException)
+        {
+            return $"Get \"{_uri}\": {Describe(e)}";
+        }
+    }
+
+    public void Dispose() => _http.Dispose();
+
+    private async Task<string?> FollowAsync(Uri uri, CancellationToken cancel)
+    {
+        for (int redirects = 0; redirects <= 10; redirects++)
+        {
+            using HttpRequestMessage request = Request(uri);
+            using HttpResponseMessage response = await _http.SendAsync(request, cancel);
+            int status = (int)response.StatusCode;
+            if (status is 301 or 302 or 303 or 307 or 308 && response.Headers.Location is { } location)
+            {
+                uri = new Uri(uri, location);
+                continue;
+            }
+            await ReadSomeAsync(response, cancel);
+            return status is >= 200 and < 400 ? null : string.Create(CultureInfo.InvariantCulture, $"status code was not from [200,400), bad code {status}");
+        }
+        return $"Get \"{uri}\": stopped after 10 redirects";
+    }
+
+    private HttpRequestMessage Request(Uri uri)
+    {
+        var request = new HttpRequestMessage(HttpMethod.Get, uri);
+        request.Headers.ConnectionClose = true;
+        foreach ((string name, string value) in _probe.Headers)
+        {
+            if (name == "Host") { request.Headers.Host = value; }
+            else { request.Headers.TryAddWithoutValidation(name, value); }
+        }
+        if (!_probe.Headers.Any(h => h.Key == "User-Agent")) { request.Headers.TryAddWithoutValidation("User-Agent", "istio-probe/1.0"); }
+        return request;
+    }
+
+    private static bool AcceptAny(object sender, System.Security.Cryptography.X509Certificates.X509Certificate? certificate, System.Security.Cryptography.X509Certificates.X509Chain? chain, SslPolicyErrors errors) => true;
+
+    private static async Task ReadSomeAsync(HttpResponseMessage response, CancellationToken cancel)
+    {
+        await using Stream body = await response.Content.ReadAsStreamAsync(cancel);
+        byte[] buffer = new byte[MaxBody];
+        await body.ReadAtLeastAsync(buffer, MaxBody, throwOnEndOfStream: false, cancel);
+    }
+
+    private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, IPAddress? source, CancellationToken cancel)
+    {
+        _dialled = GoErrors.Join(context.DnsEndPoint.Host.Trim('[', ']'), context.DnsEndPoint.Port);
+        return new NetworkStream(await ProbeSocket.ConnectAsync(context.DnsEndPoint.Host.Trim('[', ']'), context.DnsEndPoint.Port, source, cancel), ownsSocket: true);
+    }
+
+    private string Describe(Exception e)
+    {
+        for (Exception? cause = e; cause is not null; cause = cause.InnerException)
+        {
+            if (cause is SocketException socket) { return GoErrors.Dial(_dialled, socket); }
+        }
+        return e is HttpRequestException { HttpRequestError: HttpRequestError.ResponseEnded } ? "EOF" : e.Message;
+    }
+}

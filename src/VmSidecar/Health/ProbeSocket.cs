@@ -1,0 +1,36 @@
+using System.Net;
+using System.Net.Sockets;
+
+namespace VmSidecar.Health;
+
+/// <summary>Connects a probe. Each address of the host is tried in turn, IPv4 first, from the given source where the family matches.</summary>
+internal static class ProbeSocket
+{
+    /// <summary>A connected socket the caller owns. Throws SocketException with the first reason.</summary>
+    public static async Task<Socket> ConnectAsync(string host, int port, IPAddress? source, CancellationToken cancel)
+    {
+        IPAddress[] addresses = IPAddress.TryParse(host, out IPAddress? literal) ? [literal] : await System.Net.Dns.GetHostAddressesAsync(host, cancel);
+        SocketException? first = null;
+        foreach (IPAddress address in addresses.OrderBy(a => a.AddressFamily == AddressFamily.InterNetwork ? 0 : 1))
+        {
+            var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true, LingerState = new LingerOption(true, 1) };
+            try
+            {
+                if (source?.AddressFamily == address.AddressFamily) { socket.Bind(new IPEndPoint(source, 0)); }
+                await socket.ConnectAsync(new IPEndPoint(address, port), cancel);
+                return socket;
+            }
+            catch (SocketException e)
+            {
+                socket.Dispose();
+                first ??= e;
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
+        }
+        throw first ?? new SocketException((int)SocketError.HostNotFound);
+    }
+}

@@ -1,0 +1,19 @@
+using System.Text.Json.Nodes;
+
+namespace VmSidecar.Status;
+
+/// <summary>What the status server does through others. Wired by SidecarApp.</summary>
+internal sealed record StatusHooks
+{
+    /// <summary>The DNS name table as JSON text for <c>/debug/ndsz</c>; null: no table yet.</summary>
+    public Func<string?> Names { get; init; } = () => null;
+
+    /// <summary>The whole state for <c>vmsidecar status</c>; called per request, builds a fresh object.</summary>
+    public Func<JsonObject> Snapshot { get; init; } = () => [];
+
+    /// <summary>Ask Envoy to drain; null when done, else the problem.</summary>
+    public Func<CancellationToken, Task<string?>> Drain { get; init; } = _ => Task.FromResult<string?>(null);
+
+    /// <summary>Stop the agent without a drain (<c>/quitquitquit</c>).</summary>
+    public Action Quit { get; init; } = () => { };
+}
