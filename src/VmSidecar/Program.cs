@@ -1,1 +1,25 @@
-return 0;
+using System.Collections;
+using System.CommandLine;
+
+using VmSidecar.Commands;
+using VmSidecar.Lifecycle;
+
+// The only place that touches the console and the process environment. Verbs live in Commands/.
+var environment = Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
+    .ToDictionary(e => (string)e.Key, e => (string?)e.Value ?? "", StringComparer.Ordinal);
+string calledAs = Path.GetFileName(Environment.GetCommandLineArgs()[0]);
+var cli = new Cli(Console.Out, Console.Error, environment, calledAs);
+
+var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xDS relay, DNS, traffic capture, Envoy")
+{
+    VersionCommand.Create(cli),
+};
+ParseResult parsed = root.Parse(args);
+if (parsed.Errors.Count > 0)
+{
+    foreach (string message in parsed.Errors.Select(e => e.Message)) { cli.Error.WriteLine($"{calledAs}: {message}"); }
+    cli.Error.WriteLine($"See '{calledAs} --help'");
+    return (int)(calledAs == "pilot-agent" ? ExitCode.CommandFailed : ExitCode.Configuration);
+}
+// Signals are the verbs' own business: `run` drains on SIGTERM.
+return await parsed.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null, Output = cli.Out, Error = cli.Error });

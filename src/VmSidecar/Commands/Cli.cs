@@ -1,0 +1,21 @@
+using System.CommandLine;
+
+namespace VmSidecar.Commands;
+
+/// <summary>What every verb works with: the two output streams, the inherited environment, and the name the program was called by. Made by Program, the only place that touches the console.</summary>
+/// <param name="Out">Standard output.</param>
+/// <param name="Error">Standard error.</param>
+/// <param name="Environment">The inherited environment.</param>
+/// <param name="CalledAs"><c>vmsidecar</c>, or <c>pilot-agent</c> when called by the link.</param>
+internal sealed record Cli(TextWriter Out, TextWriter Error, IReadOnlyDictionary<string, string> Environment, string CalledAs)
+{
+    /// <summary>The setting that relocates every classic path.</summary>
+    public const string RootVariable = "VMSIDECAR_ROOT";
+
+    /// <summary><c>--root DIR</c>: all classic paths are taken below it.</summary>
+    public Option<string> RootOption() => new("--root")
+    {
+        Description = $"Take all classic paths (/etc/istio, /var/lib/istio, /etc/certs, ...) below this folder (also {RootVariable})",
+        DefaultValueFactory = _ => Environment.GetValueOrDefault(RootVariable, "/"),
+    };
+}
