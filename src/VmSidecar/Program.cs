@@ -12,8 +12,11 @@ var cli = new Cli(Console.Out, Console.Error, environment, calledAs);
 
 var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xDS relay, DNS, traffic capture, Envoy")
 {
+    RunCommand.Create(cli, "run"),
+    RunCommand.Create(cli, "proxy"),
     VersionCommand.Create(cli),
 };
+foreach (Command verb in CaptureVerbs.Create(cli)) { root.Add(verb); }
 ParseResult parsed = root.Parse(args);
 if (parsed.Errors.Count > 0)
 {

@@ -1,0 +1,108 @@
+using System.CommandLine;
+
+using Microsoft.Extensions.Logging;
+
+using VmSidecar.Configuration;
+using VmSidecar.Lifecycle;
+using VmSidecar.Linux;
+using VmSidecar.Logging;
+
+namespace VmSidecar.Commands;
+
+/// <summary><c>run</c> (alias <c>proxy</c>): the daemon. Stages: read configuration, report every mistake, open the log, run the app.</summary>
+internal static partial class RunCommand
+{
+    /// <summary>The verb; what System.CommandLine does not know are pilot-agent's flags, read by <see cref="CommandLineFlags"/>.</summary>
+    public static Command Create(Cli cli, string name)
+    {
+        Option<string> root = cli.RootOption();
+        var command = new Command(name, "The daemon. Takes the flags of pilot-agent proxy") { root };
+        command.TreatUnmatchedTokensAsErrors = false;
+        command.SetAction((parsed, stop) => RunAsync(cli, parsed.GetValue(root)!, [.. parsed.UnmatchedTokens], stop));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(Cli cli, string root, string[] arguments, CancellationToken stop)
+    {
+        DateTimeOffset begin = TimeProvider.System.GetUtcNow();
+        List<ConfigError> flagErrors = [];
+        var flags = CommandLineFlags.Parse(arguments, new SettingOrigin("command line"), flagErrors);
+        ConfigLoad load = ConfigLoad.Read(new HostPaths(root), cli.Environment, flags, new HostNetwork());
+        ConfigError[] errors = [.. flagErrors, .. load.Errors];
+        if (load.Options is not { } options || flagErrors.Any(e => !e.IsWarning))
+        {
+            foreach (ConfigError error in errors) { await cli.Error.WriteLineAsync($"{(error.IsWarning ? "warning" : "error")}: {error}"); }
+            await cli.Error.WriteLineAsync("nothing was started; 'vmsidecar check' shows every setting and its origin");
+            return (int)ExitCode.Configuration;
+        }
+        bool underSystemd = cli.Environment.ContainsKey("JOURNAL_STREAM");
+        using SidecarLogging logging = SidecarLogging.Open(options.Log, underSystemd, out string? problem);
+        ILogger log = logging.Factory.CreateLogger("default");
+        if (problem is not null) { LogProblem(log, problem); }
+        Introduce(log, options, errors);
+        return (int)await RunAppAsync(cli, options, logging, begin, stop);
+    }
+
+    private static async Task<ExitCode> RunAppAsync(Cli cli, SidecarOptions options, SidecarLogging logging, DateTimeOffset begin, CancellationToken stop)
+    {
+        ILogger log = logging.Factory.CreateLogger("default");
+        using var systemd = new SystemdNotify(cli.Environment.GetValueOrDefault("NOTIFY_SOCKET"));
+        var host = new SidecarHost(TimeProvider.System, logging.Factory, logging.WriteEnvoyLine, systemd, cli.Environment.GetValueOrDefault("PATH", "/usr/bin:/bin"), begin);
+        using var app = new SidecarApp(options, host);
+        using var signals = new Signals(app.Hurry, () => Reloaded(log), () => Reopen(logging, log));
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(signals.StopRequested, stop);
+        ExitCode code = await app.RunAsync(ended.Token);
+        Terminated(log);
+        return code;
+    }
+
+    /// <summary>The classic agent's first lines, then the warnings about settings.</summary>
+    private static void Introduce(ILogger log, SidecarOptions options, IEnumerable<ConfigError> warnings)
+    {
+        Version(log, BuildVersion.Number, BuildVersion.Commit);
+        string[] id = options.Node.Id.Split('~');
+        Role(log, string.Join(' ', options.Node.Addresses), id[0], id[2], id[3]);
+        foreach (ConfigError warning in warnings) { SettingWarning(log, warning.ToString()); }
+        Effective(log, options.Envoy.ProxyConfig.ToJsonString());
+        JwtPolicy(log);
+        PilotSan(log, options.Xds.ServerName ?? options.Xds.DiscoveryAddress.Split(':')[0]);
+    }
+
+    private static void Reopen(SidecarLogging logging, ILogger log)
+    {
+        if (logging.Reopen() is { } problem) { ReopenFailed(log, problem); } else { Reopened(log); }
+    }
+
+    [LoggerMessage(1, LogLevel.Information, "Version {Version}-{Commit}-Clean")]
+    private static partial void Version(ILogger log, string version, string commit);
+
+    [LoggerMessage(2, LogLevel.Information, "Proxy role\tips=[{Ips}] type={Type} id={Id} domain={Domain}")]
+    private static partial void Role(ILogger log, string ips, string type, string id, string domain);
+
+    [LoggerMessage(3, LogLevel.Information, "Effective config: {Config}")]
+    private static partial void Effective(ILogger log, string config);
+
+    [LoggerMessage(4, LogLevel.Information, "JWT policy is third-party-jwt")]
+    private static partial void JwtPolicy(ILogger log);
+
+    [LoggerMessage(5, LogLevel.Information, "Pilot SAN: [{San}]")]
+    private static partial void PilotSan(ILogger log, string san);
+
+    [LoggerMessage(6, LogLevel.Warning, "{Warning}")]
+    private static partial void SettingWarning(ILogger log, string warning);
+
+    [LoggerMessage(7, LogLevel.Warning, "{Problem}")]
+    private static partial void LogProblem(ILogger log, string problem);
+
+    [LoggerMessage(8, LogLevel.Information, "log file reopened")]
+    private static partial void Reopened(ILogger log);
+
+    [LoggerMessage(9, LogLevel.Warning, "the log file could not be reopened, the old one is kept: {Problem}")]
+    private static partial void ReopenFailed(ILogger log, string problem);
+
+    [LoggerMessage(10, LogLevel.Warning, "SIGHUP: settings are read at start only; restart the service to apply changes")]
+    private static partial void Reloaded(ILogger log);
+
+    [LoggerMessage(11, LogLevel.Information, "Agent has successfully terminated")]
+    private static partial void Terminated(ILogger log);
+}

@@ -1,0 +1,120 @@
+using Microsoft.Extensions.Logging;
+
+using VmSidecar.Configuration;
+using VmSidecar.Dns;
+using VmSidecar.Envoy;
+using VmSidecar.Health;
+using VmSidecar.Identity;
+using VmSidecar.Lifecycle;
+using VmSidecar.Linux;
+using VmSidecar.Metrics;
+using VmSidecar.Sds;
+using VmSidecar.Status;
+using VmSidecar.Xds;
+
+namespace VmSidecar;
+
+/// <summary>What the process around the app provides. Made by RunCommand, or by a test.</summary>
+/// <param name="Time">The clock.</param>
+/// <param name="Logs">Loggers by scope.</param>
+/// <param name="EnvoyLines">Where Envoy's output goes.</param>
+/// <param name="Systemd">Told when the service is ready and how it is.</param>
+/// <param name="SearchPath">PATH, for exec probes.</param>
+/// <param name="ProcessStart">When the process began, for the start-up gauge.</param>
+internal sealed record SidecarHost(
+    TimeProvider Time, ILoggerFactory Logs, EnvoyLineSink EnvoyLines, SystemdNotify Systemd, string SearchPath, DateTimeOffset ProcessStart);
+
+/// <summary>Builds, starts and stops every component. Nothing else does. Single use.</summary>
+internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDisposable
+{
+    private readonly CancellationTokenSource _quit = new();
+    private ComponentStack? _stack;
+
+    public void Dispose() => _quit.Dispose();
+
+    /// <summary>A second stop request: cut the drain short.</summary>
+    public void Hurry() => _stack?.Hurry();
+
+    /// <summary>Runs until <paramref name="stopRequested"/> or until a component ends; returns the exit code.</summary>
+    public async Task<ExitCode> RunAsync(CancellationToken stopRequested)
+    {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(stopRequested, _quit.Token);
+        await using var stack = new ComponentStack(options.ShutdownBudget, host.Time, host.Logs.CreateLogger("app"));
+        _stack = stack;
+        try
+        {
+            await StartAllAsync(stack, stop);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            return ExitCode.Stopped;
+        }
+        catch (FatalException e)
+        {
+            return stack.Explain(e.Component, e);
+        }
+        return await stack.WaitForEndAsync(stop.Token);
+    }
+
+    /// <summary>Start order is reading order; stop order is its exact reverse.</summary>
+    private async Task StartAllAsync(ComponentStack stack, CancellationTokenSource stop)
+    {
+        var metrics = new MetricRegistry();
+        var use = new Instruments(host.Time, host.Logs, metrics);
+        var secrets = new Published<WorkloadSecrets>(); // written by identity; read by sds, xds
+        var trust = new TrustBundle();                  // written by xds; read by identity
+        CancellationToken startup = stop.Token;
+
+        var istiod = new IstiodAccess(options.Identity, options.Xds, host.Time, host.Logs);
+        var rotator = new CertificateRotator(options.Identity, istiod, secrets, trust, use);
+        DnsServer? dns = options.Dns.Enabled ? new DnsServer(options.Dns, metrics, host.Time, host.Logs.CreateLogger("dns")) : null;
+        XdsProxy? xds = null;
+        var admin = new EnvoyAdmin(options.Envoy, host.Time);
+        var renderer = new EnvoyRenderer(options.Envoy, async (atMost, cancel) => xds is null || (await xds.ModeAsync(atMost, cancel)).Delta);
+        var envoy = new EnvoySupervisor(options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics), host.Time, host.Logs.CreateLogger("default"));
+        HealthChecker? health = Health(options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null);
+        var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, options.Xds.SubscribeTrust ? trust : null) { Secrets = secrets };
+        xds = new XdsProxy(options.Xds, links, metrics, host.Time, host.Logs);
+        var readiness = new ReadinessProbe(options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, Conditions(dns, stop.Token), host.Time);
+        var snapshot = new AgentSnapshot(host.ProcessStart, xds, rotator, envoy, dns);
+
+        if (dns is not null) { await stack.StartAsync(dns, startup); }                                   // names resolve before anything can fail
+        await stack.StartAsync(Status(readiness, metrics, envoy, snapshot), startup);                    // probes answer first, last
+        await stack.StartAsync(rotator, startup);                                                        // begins to ask; waits for nobody
+        await stack.StartAsync(new SdsServer(options.Sds, secrets, rotator.Status, use), startup);       // Envoy's first question
+        await stack.StartAsync(xds, startup);                                                            // Envoy's second question
+        if (health is not null) { await stack.StartAsync(health, startup); }
+        if (options.Envoy.Enabled) { await stack.StartAsync(envoy, startup); }                           // needs all of the above
+        var watch = new ReadinessWatch(readiness, metrics, host.ProcessStart, host.Time, host.Logs.CreateLogger("default"));
+        await stack.StartAsync(watch, startup);
+        await stack.StartAsync(new SystemdReporter(host.Systemd, watch.State, options.ShutdownBudget, host.Time), startup);
+    }
+
+    private HealthChecker? Health(EnvoyReadiness? envoy) =>
+        options.Probe is { } probe && Probers.For(probe, options.Envoy.Localhost == "::1", host.SearchPath, host.Time) is { } prober
+            ? new HealthChecker(probe, prober, envoy, host.Time, host.Logs.CreateLogger("healthcheck"))
+            : null;
+
+    private ReadinessConditions Conditions(DnsServer? dns, CancellationToken stop) => new(
+        () => stop.IsCancellationRequested ? "terminated" : null,
+        ReadinessConditions.CertificateFiles(options.Identity.OutputDirectory),
+        () => options.Status.DnsRequired && dns is { Names.Received.Current: null } ? ReadinessConditions.NoNames : null);
+
+    private StatusServer Status(ReadinessProbe readiness, MetricRegistry metrics, EnvoySupervisor envoy, AgentSnapshot snapshot)
+    {
+        ILogger log = host.Logs.CreateLogger("default");
+        if (!ScrapeTargets.TryParse(options.Status.PrometheusAnnotations, options.Status.Port, out IReadOnlyList<ScrapeTarget> targets, out string problem))
+        {
+            throw new FatalException("status", problem, "Correct ISTIO_PROMETHEUS_ANNOTATIONS");
+        }
+        var page = new MetricsPage(new MetricsSources(options.Envoy.Enabled ? options.Status.EnvoyPrometheusPort : 0, targets), metrics, new Scraper(), host.Time, log);
+        var hooks = new StatusHooks
+        {
+            Names = snapshot.Names,
+            Snapshot = snapshot.Take,
+            Drain = envoy.Drain.DrainOnlyAsync,
+            Quit = () => { envoy.Drain.SkipDrain(); _quit.Cancel(); },
+        };
+        return new StatusServer(options.Status, new StatusRoutes(readiness, page, hooks, options.Status.MetricsLocalhostOnly), log);
+    }
+}

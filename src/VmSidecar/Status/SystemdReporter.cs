@@ -1,0 +1,53 @@
+using VmSidecar.Lifecycle;
+using VmSidecar.Linux;
+
+namespace VmSidecar.Status;
+
+/// <summary>
+/// Tells systemd how the service is: READY=1 once it can serve, or after a bounded grace with a degraded status, so that a boot never hangs
+/// on the mesh; STATUS= on each change; STOPPING=1 at the stop. Owned by SidecarApp, started last, stopped first.
+/// </summary>
+internal sealed class SystemdReporter(SystemdNotify systemd, Published<ReadinessState> readiness, TimeSpan stopBudget, TimeProvider time) : IComponent, IDisposable
+{
+    private static readonly TimeSpan Grace = TimeSpan.FromSeconds(60); // below TimeoutStartSec of the unit
+    private readonly CancellationTokenSource _stop = new();
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Task _loop = Task.CompletedTask;
+
+    public string Name => "systemd";
+
+    public Task Completion => _ended.Task;
+
+    public Task StartAsync(CancellationToken startup)
+    {
+        if (systemd.IsEnabled) { _loop = ReportAsync(_stop.Token); }
+        return Task.CompletedTask;
+    }
+
+    public async Task StopAsync(CancellationToken hard)
+    {
+        systemd.Stopping("stopping: draining Envoy", stopBudget + TimeSpan.FromSeconds(5));
+        await _stop.CancelAsync();
+        await _loop.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    public void Dispose() => _stop.Dispose();
+
+    private async Task ReportAsync(CancellationToken stop)
+    {
+        Task grace = Task.Delay(Grace, time, stop);
+        bool told = false;
+        while (true)
+        {
+            (ReadinessState? state, Task changed) = readiness.Watch();
+            string status = state is null ? "starting" : state.IsReady ? "ready" : $"degraded: {state.Reason}";
+            if (!told && (state is { IsReady: true } || grace.IsCompleted))
+            {
+                systemd.Ready(status);
+                told = true;
+            }
+            else { systemd.Status(status); }
+            await (told ? changed : Task.WhenAny(changed, grace)).WaitAsync(stop);
+        }
+    }
+}
