@@ -7,6 +7,7 @@ using VmSidecar.Health;
 using VmSidecar.Identity;
 using VmSidecar.Lifecycle;
 using VmSidecar.Linux;
+using VmSidecar.Linux.Processes;
 using VmSidecar.Metrics;
 using VmSidecar.Sds;
 using VmSidecar.Status;
@@ -70,7 +71,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         DnsServer? dns = options.Dns.Enabled ? new DnsServer(options.Dns, metrics, host.Time, host.Logs.CreateLogger("dns")) : null;
         XdsProxy? xds = null;
         var admin = new EnvoyAdmin(options.Envoy, host.Time);
-        var renderer = new EnvoyRenderer(options.Envoy, async (atMost, cancel) => xds is null || (await xds.ModeAsync(atMost, cancel)).Delta);
+        var renderer = new EnvoyRenderer(options.Envoy, async (atMost, cancel) => xds is null || (await xds.ModeAsync(atMost, cancel)).Delta, new CommandRunner(TimeSpan.FromSeconds(5), host.Time));
         var envoy = new EnvoySupervisor(options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics), host.Time, host.Logs.CreateLogger("default"));
         HealthChecker? health = Health(options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null);
         var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, options.Xds.SubscribeTrust ? trust : null) { Secrets = secrets };

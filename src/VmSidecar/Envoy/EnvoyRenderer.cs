@@ -1,0 +1,55 @@
+using VmSidecar.Configuration;
+using VmSidecar.Linux.Files;
+using VmSidecar.Linux.Processes;
+
+namespace VmSidecar.Envoy;
+
+/// <summary>Says whether istiod speaks delta, waiting at most the given time for it to settle. Answered by the relay.</summary>
+internal delegate Task<bool> DeltaQuestion(TimeSpan atMost, CancellationToken stop);
+
+/// <summary>Prepares one start of Envoy: 1 find the executable, 2 ask its version, 3 settle SotW or delta, 4 write the bootstrap, 5 the arguments. Owned by EnvoySupervisor's caller.</summary>
+internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, ICommandRunner commands) : IEnvoyRenderer
+{
+    private const UnixFileMode BootstrapMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+    private static readonly TimeSpan ModePatience = TimeSpan.FromSeconds(1); // Envoy's start must not wait for istiod
+    private (string Binary, DateTime Written, EnvoyVersion Version)? _known;
+
+    public async Task<(EnvoyCommand? Command, string? Problem)> RenderAsync(CancellationToken stop)
+    {
+        string? binary = options.Binary is { } chosen && File.Exists(chosen) ? chosen : options.SearchedFor.FirstOrDefault(File.Exists);           // 1
+        if (binary is null)
+        {
+            return (null, $"no Envoy executable (looked for {string.Join(", ", options.SearchedFor)}). Install Istio's Envoy at /usr/local/bin/envoy, or your distribution's envoy package, or set binaryPath in the mesh config");
+        }
+        EnvoyVersion version = await VersionAsync(binary, stop);                                                                                    // 2
+        string path;
+        try
+        {
+            path = options.CustomConfigFile ?? await WriteAsync(new EnvoyTarget(version, await delta(ModePatience, stop)), stop);                    // 3, 4
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return (null, $"cannot write the bootstrap into {options.ConfigDirectory}: {e.Message} Make the folder writable for this user (chown istio-proxy)");
+        }
+        return (new EnvoyCommand(binary, EnvoyArguments.For(options, version, path), options.ExtraEnvironment), null);                               // 5
+    }
+
+    private async Task<string> WriteAsync(EnvoyTarget target, CancellationToken stop)
+    {
+        Directory.CreateDirectory(options.ConfigDirectory);
+        string path = Path.Combine(options.ConfigDirectory, "envoy-rev.json");
+        await AtomicFile.WriteAsync(path, EnvoyBootstrap.ToBytes(EnvoyBootstrap.Render(options, target)), BootstrapMode, stop);
+        return path;
+    }
+
+    /// <summary>Asked once per executable file; an Envoy that does not answer is taken for the oldest maintained one.</summary>
+    private async Task<EnvoyVersion> VersionAsync(string binary, CancellationToken stop)
+    {
+        DateTime written = File.GetLastWriteTimeUtc(binary);
+        if (_known is { } known && known.Binary == binary && known.Written == written) { return known.Version; }
+        CommandResult answer = await commands.RunAsync(binary, ["--version"], "", stop);
+        EnvoyVersion version = EnvoyVersion.TryParse(answer.Output, out EnvoyVersion read) ? read : EnvoyVersion.Unknown;
+        _known = (binary, written, version);
+        return version;
+    }
+}
