@@ -2,7 +2,6 @@ using Google.Protobuf;
 
 using VmSidecar.EnvoyApi.Core;
 using VmSidecar.EnvoyApi.Discovery;
-using VmSidecar.EnvoyApi.Rpc;
 using VmSidecar.Grpc;
 using VmSidecar.TestKit.Istiod.Ads;
 
@@ -20,7 +19,7 @@ internal sealed class AdsPeer(IGrpcClientCall call, bool delta) : IAsyncDisposab
         {
             TypeUrl = XdsTypes.Long(type), Node = node, ResourceNames = { names ?? [] },
             VersionInfo = answers?.VersionInfo ?? "", ResponseNonce = nonce ?? answers?.Nonce ?? "",
-            ErrorDetail = error is null ? null : new Status { Code = 13, Message = error },
+            ErrorDetail = error is null ? null : new EnvoyApi.Rpc.Status { Code = 13, Message = error },
         });
 
     /// <summary>Sends one incremental request.</summary>
@@ -30,7 +29,7 @@ internal sealed class AdsPeer(IGrpcClientCall call, bool delta) : IAsyncDisposab
         var request = new DeltaDiscoveryRequest
         {
             TypeUrl = XdsTypes.Long(type), Node = node, ResourceNamesSubscribe = { subscribe ?? [] }, ResourceNamesUnsubscribe = { unsubscribe ?? [] },
-            ResponseNonce = answers?.Nonce ?? "", ErrorDetail = error is null ? null : new Status { Code = 13, Message = error },
+            ResponseNonce = answers?.Nonce ?? "", ErrorDetail = error is null ? null : new EnvoyApi.Rpc.Status { Code = 13, Message = error },
         };
         foreach (string name in held ?? []) { request.InitialResourceVersions[name] = ""; }
         return SendAsync(request);
