@@ -26,6 +26,7 @@ internal sealed partial class NetworkNamespace : IAsyncDisposable
     /// <summary>A namespace with its loopback up. <paramref name="prefix"/> says whose it is.</summary>
     public static async Task<NetworkNamespace> CreateAsync(string prefix)
     {
+        await SweepAsync(prefix);
         var made = new NetworkNamespace($"{prefix}{Environment.ProcessId}-{Interlocked.Increment(ref s_count)}");
         await HostAsync($"ip netns add {made.Name}");
         await made.RunAsync("ip link set lo up");
@@ -75,6 +76,17 @@ internal sealed partial class NetworkNamespace : IAsyncDisposable
     }
 
     public async ValueTask DisposeAsync() => await s_host.RunAsync("ip", ["netns", "del", Name], "", CancellationToken.None);
+
+    /// <summary>Removes what a killed run of the same tests left: its process id is in the name.</summary>
+    private static async Task SweepAsync(string prefix)
+    {
+        CommandResult listed = await s_host.RunAsync("ip", ["netns", "list"], "", CancellationToken.None);
+        foreach (string name in listed.Output.Split('\n').Select(l => l.Split(' ')[0]).Where(n => n.StartsWith(prefix, StringComparison.Ordinal)))
+        {
+            string owner = name[prefix.Length..].Split('-')[0];
+            if (owner.Length > 0 && owner.All(char.IsAsciiDigit) && !Directory.Exists($"/proc/{owner}")) { await s_host.RunAsync("ip", ["netns", "del", name], "", CancellationToken.None); }
+        }
+    }
 
     private static async Task HostAsync(string command)
     {

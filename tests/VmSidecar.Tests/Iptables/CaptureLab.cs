@@ -16,8 +16,11 @@ namespace VmSidecar.Tests.Iptables;
 /// </summary>
 internal sealed class CaptureLab : IAsyncDisposable
 {
+    private const int Transparent = 19, Mark = 36; // IP_TRANSPARENT, SO_MARK
+    private static readonly byte[] One = BitConverter.GetBytes(1);
     public const uint Proxy = 113, ProxyGroup = 113, App = 1000;
     private readonly List<IDisposable> _owned = [];
+    private readonly List<NetworkNamespace> _containers = [];
     private readonly string _state = Directory.CreateTempSubdirectory("vsc-capture").FullName;
 
     private CaptureLab(NetworkNamespace vm, NetworkNamespace peer) => (Vm, Peer) = (vm, peer);
@@ -61,6 +64,18 @@ internal sealed class CaptureLab : IAsyncDisposable
     private bool HasLegacyTables(IpFamily family) =>
         Vm.As(0, 0, () => File.ReadAllText($"/proc/thread-self/net/{(family == IpFamily.V4 ? "ip_tables_names" : "ip6_tables_names")}")).Trim().Length > 0;
 
+    /// <summary>A container behind the VM's interface d0: 172.30.0.2, forwarded and masqueraded by rules of others.</summary>
+    public async Task<NetworkNamespace> AddContainerAsync(string variant)
+    {
+        NetworkNamespace container = await NetworkNamespace.CreateAsync("vsc-cap-cont");
+        _containers.Add(container);
+        await NetworkNamespace.ConnectAsync(Vm, "d0", "172.30.0.1/24", container, "eth0", "172.30.0.2/24");
+        await container.RunAsync("ip route add default via 172.30.0.1");
+        await Vm.RunAsync("sysctl -qw net.ipv4.ip_forward=1");
+        await Vm.RunAsync($"{variant} -t nat -A POSTROUTING -s 172.30.0.0/24 ! -o d0 -j MASQUERADE");
+        return container;
+    }
+
     /// <summary>Both families of one variant, without the comment lines that carry times.</summary>
     public async Task<string> SaveAsync(string variant = "iptables-nft")
     {
@@ -69,12 +84,13 @@ internal sealed class CaptureLab : IAsyncDisposable
     }
 
     /// <summary>Serves TCP on an address of a namespace until the lab ends.</summary>
-    public void ListenTcp(NetworkNamespace where, string address, int port, string label, uint uid = 0, uint gid = 0)
+    public void ListenTcp(NetworkNamespace where, string address, int port, string label, uint uid = 0, uint gid = 0, bool transparent = false)
     {
         Socket listener = where.As(uid, gid, () =>
         {
             var endPoint = new IPEndPoint(IPAddress.Parse(address), port);
             var socket = new Socket(endPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+            if (transparent) { socket.SetRawSocketOption(0, Transparent, One); }
             socket.Bind(endPoint);
             socket.Listen();
             return socket;
@@ -98,9 +114,21 @@ internal sealed class CaptureLab : IAsyncDisposable
     }
 
     /// <summary>What a TCP connection meets: <c>label local peer original</c>, or <c>refused</c>.</summary>
-    public static async Task<string> AskTcpAsync(NetworkNamespace from, uint uid, uint gid, string address, int port, string? source = null)
+    /// <param name="from">Where the caller is.</param>
+    /// <param name="uid">Its user.</param>
+    /// <param name="gid">Its group.</param>
+    /// <param name="address">Whom it calls.</param>
+    /// <param name="port">On which port.</param>
+    /// <param name="source">The address it binds.</param>
+    /// <param name="mark">SO_MARK, with a source that need not be its own, as Envoy's original source filter does.</param>
+    public static async Task<string> AskTcpAsync(NetworkNamespace from, uint uid, uint gid, string address, int port, string? source = null, int mark = 0)
     {
         using Socket socket = from.As(uid, gid, () => new Socket(IPAddress.Parse(address).AddressFamily, SocketType.Stream, ProtocolType.Tcp));
+        if (mark != 0)
+        {
+            socket.SetRawSocketOption(0, Transparent, One);
+            socket.SetRawSocketOption(1, Mark, BitConverter.GetBytes(mark));
+        }
         using var patience = new CancellationTokenSource(Test.Deadline);
         try
         {
@@ -120,14 +148,15 @@ internal sealed class CaptureLab : IAsyncDisposable
     public static async Task<string> AskUdpAsync(NetworkNamespace from, uint uid, uint gid, string address, int port, int sourcePort = 0)
     {
         using Socket socket = from.As(uid, gid, () => new Socket(IPAddress.Parse(address).AddressFamily, SocketType.Dgram, ProtocolType.Udp));
-        socket.Bind(new IPEndPoint(IPAddress.Any, sourcePort));
+        IPAddress any = socket.AddressFamily == AddressFamily.InterNetwork ? IPAddress.Any : IPAddress.IPv6Any;
+        socket.Bind(new IPEndPoint(any, sourcePort));
         using var patience = new CancellationTokenSource(Test.Deadline);
         var target = new IPEndPoint(IPAddress.Parse(address), port);
         await socket.SendToAsync("?"u8.ToArray(), target, patience.Token);
         byte[] buffer = new byte[512];
         try
         {
-            SocketReceiveFromResult got = await socket.ReceiveFromAsync(buffer, new IPEndPoint(IPAddress.Any, 0), patience.Token);
+            SocketReceiveFromResult got = await socket.ReceiveFromAsync(buffer, new IPEndPoint(any, 0), patience.Token);
             return $"{Encoding.ASCII.GetString(buffer, 0, got.ReceivedBytes)} from {got.RemoteEndPoint}";
         }
         catch (SocketException e) when (e.SocketErrorCode == SocketError.ConnectionRefused)
@@ -139,6 +168,7 @@ internal sealed class CaptureLab : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         _owned.ForEach(o => o.Dispose());
+        foreach (NetworkNamespace container in _containers) { await container.DisposeAsync(); }
         await Vm.DisposeAsync();
         await Peer.DisposeAsync();
         Directory.Delete(_state, recursive: true);
