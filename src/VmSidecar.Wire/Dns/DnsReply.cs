@@ -85,6 +85,7 @@ internal static class DnsReply
         var reader = new DnsReader(reply, DnsHeader.Size);
         int end = DnsHeader.Size;
         for (int i = 0; i < header.Questions && reader.TryReadQuestion(out DnsQuestion question); i++) { end = question.End; }
+        if (end > limit) { return WriteHeaderOnly(header with { Flags = (ushort)(header.Flags | DnsHeader.Truncated) }, header.Rcode, reply); } // no client takes less than a question
         Span<ushort> kept = [0, 0, 0];
         ReadOnlySpan<ushort> counts = [header.Answers, header.Authorities, header.Additionals];
         bool full = false;

@@ -32,4 +32,7 @@ internal sealed record DnsOptions
 
     /// <summary>True for 1.10's answers where they differ (--dns-compat 1.10).</summary>
     public bool Compat110 { get; init; }
+
+    /// <summary>Own virtual IPs for hosts istiod leaves without an address.</summary>
+    public VirtualIpMode VirtualIps { get; init; } = VirtualIpMode.NxDomain;
 }

@@ -50,4 +50,22 @@ internal static partial class DnsLog
 
     [LoggerMessage(15, LogLevel.Information, "DNS servers answer again")]
     public static partial void UpstreamsBack(ILogger log);
+
+    [LoggerMessage(16, LogLevel.Warning, "{Path} is damaged and ignored; hosts get their virtual IPs anew")]
+    public static partial void DamagedVips(ILogger log, string path);
+
+    [LoggerMessage(17, LogLevel.Warning, "cannot read {Path} ({Reason}); hosts get their virtual IPs anew")]
+    public static partial void UnreadableVips(ILogger log, string path, string reason);
+
+    [LoggerMessage(18, LogLevel.Warning, "cannot keep the virtual IPs in {Path} ({Reason}); after a restart hosts could get others")]
+    public static partial void UnwritableVips(ILogger log, string path, string reason);
+
+    [LoggerMessage(19, LogLevel.Warning, "all {Slots} virtual IPs are taken; {Left} hosts stay without one. Narrow what the Sidecar resource lets this workload see")]
+    public static partial void VipsFull(ILogger log, int slots, int left);
+
+    [LoggerMessage(20, LogLevel.Warning, "istiod moved the virtual IP of {Host} from {From} to {To}; clients that remember the old one reach another service until its TTL ends")]
+    public static partial void VipMoved(ILogger log, string host, string from, string to);
+
+    [LoggerMessage(21, LogLevel.Warning, "istiod moved {Count} more virtual IPs with the same push")]
+    public static partial void MoreVipsMoved(ILogger log, int count);
 }

@@ -41,13 +41,17 @@ internal sealed class DnsServer : IComponent
         _forwarder = new(options, _metrics, SourcePorts.Outside(ReadEphemeral()), time);
         _resolvConf = new(options.ResolvConf, _state, _forwarder, time, log);
         _handler = new(_state, new Answerer(options.Compat110), _forwarder, _metrics, log);
-        Names = new(_state, _metrics, new LastTable(options.StateDirectory, time, log), time, log);
+        VirtualIps = new(options, _state, time, log);
+        Names = new(_state, _metrics, new LastTable(options.StateDirectory, time, log), time, log) { Changed = VirtualIps.NamesChanged };
     }
 
     public string Name => "dns";
 
     /// <summary>Where the relay puts istiod's tables.</summary>
     public NameTableSink Names { get; }
+
+    /// <summary>Where the relay puts the hosts it sees in clusters.</summary>
+    public VirtualIps VirtualIps { get; }
 
     /// <summary>The servers questions are forwarded to.</summary>
     public Forwarder Upstreams => _forwarder;
@@ -64,9 +68,11 @@ internal sealed class DnsServer : IComponent
         if (Bound.IsEmpty) { throw new FatalException("dns", $"none of the addresses {string.Join(", ", _options.Listen)} exists on this host", "Bring up the loopback interface, or set DNS_PROXY_ADDR to an address this host has"); }
         _resolvConf.Own = Bound;
         await _resolvConf.ReadAsync();
+        VirtualIps.LoadLast();
         Names.LoadLast();
         loops.Add(() => _resolvConf.RunAsync(_stop.Token));
         loops.Add(() => Names.SaveLoopAsync(_stop.Token));
+        loops.Add(() => VirtualIps.SaveLoopAsync(_stop.Token));
         _loops = Task.WhenAll(loops.Select(RunAsync));
     }
 

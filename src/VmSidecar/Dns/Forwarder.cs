@@ -7,19 +7,25 @@ using VmSidecar.Wire.Dns;
 namespace VmSidecar.Dns;
 
 /// <summary>
-/// Takes questions the tables do not answer to the servers of resolv.conf. Stages: 1 join an equal question in flight; 2 exchange; 3 hand the
-/// message to all who wait. Owned by <see cref="DnsServer"/>; <see cref="UseServersAsync"/> has one caller, the rest is thread-safe.
+/// Takes questions the tables do not answer to the servers of resolv.conf. Stages: 1 cache; 2 join an equal question in flight; 3 exchange;
+/// 4 an expired answer where the servers are slow or fail; 5 hand the message to all who wait, and remember it.
+/// Owned by <see cref="DnsServer"/>; <see cref="UseServersAsync"/> has one caller, the rest is thread-safe.
 /// </summary>
 internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePorts ports, TimeProvider time) : IAsyncDisposable
 {
     private const int MaxInFlight = 4096; // questions at a time; more are refused with SERVFAIL rather than queued
 
+    private static readonly TimeSpan StaleDelay = TimeSpan.FromMilliseconds(1800); // a client gives up after two seconds or more, RFC 8767 §5
+
     private readonly ConcurrentDictionary<byte[], Task<ForwardResult>> _inFlight = new(WireNameComparer.Instance);
+    private readonly Outstanding _leading = new();
     private readonly CancellationTokenSource _stop = new();
     private volatile ServerSet _servers = new([]);
     private int _count;
 
     public ImmutableArray<UpstreamServer> Servers => _servers.All;
+
+    public ReplyCache Cache { get; } = new(time);
 
     /// <summary>Replaces the servers; those that stay keep their sockets and what is known of them.</summary>
     public async Task UseServersAsync(ImmutableArray<IPEndPoint> endpoints)
@@ -27,6 +33,7 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
         ImmutableArray<UpstreamServer> old = _servers.All;
         ImmutableArray<UpstreamServer> now = [.. endpoints.Select(e => old.FirstOrDefault(s => s.Endpoint.Equals(e)) ?? new UpstreamServer(e, ports, time, metrics.Mismatched))];
         _servers = new(now);
+        Cache.Clear(); // another network may know other names
         foreach (UpstreamServer gone in old.Where(s => !now.Contains(s))) { await gone.DisposeAsync(); }
     }
 
@@ -46,38 +53,60 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
     public Task<ForwardResult> ForwardAsync(byte[] packet, DnsQuery query, bool tcp)
     {
         byte[]? key = QuestionKey.For(packet, query, tcp);
-        if (key is null) { return ExchangeAsync(packet, query, tcp); } // 2
-        // 1
+        if (key is null) { return ExchangeAsync(packet, query, tcp, null); } // 3
+        // 2
         var mine = new TaskCompletionSource<ForwardResult>(TaskCreationOptions.RunContinuationsAsynchronously);
         Task<ForwardResult> task = _inFlight.GetOrAdd(key, mine.Task);
         if (task != mine.Task) { metrics.Coalesced(); return task; }
-        return LeadAsync(key, mine, packet, query, tcp);
+        _leading.Enter();
+        _ = LeadAsync(key, mine, packet, query, tcp); // awaited through _leading
+        return task;
     }
 
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync();
+        await _leading.DrainAsync();
         foreach (UpstreamServer server in _servers.All) { await server.DisposeAsync(); }
         _stop.Dispose();
     }
 
-    private async Task<ForwardResult> LeadAsync(byte[] key, TaskCompletionSource<ForwardResult> mine, byte[] packet, DnsQuery query, bool tcp)
+    private async Task LeadAsync(byte[] key, TaskCompletionSource<ForwardResult> mine, byte[] packet, DnsQuery query, bool tcp)
     {
-        ForwardResult result = default;
+        byte[] cacheKey = QuestionKey.For(packet, query, tcp: false)!;
         try
         {
-            result = await ExchangeAsync(packet, query, tcp);
+            Task<ForwardResult> exchange = ExchangeAsync(packet, query, tcp, cacheKey);
+            // 4
+            if (Cache.FindStale(cacheKey) is { } stale && !await IsGoodInTimeAsync(exchange)) { mine.TrySetResult(new(stale, AnswerSource.Stale)); }
+            // 5
+            ForwardResult result = await exchange;
+            _inFlight.TryRemove(key, out _); // first: who asks after the answer asks anew
+            mine.TrySetResult(result);
         }
         finally
         {
-            // 3
-            _inFlight.TryRemove(key, out _);
-            mine.SetResult(result);
+            _inFlight.TryRemove(new(key, mine.Task));
+            mine.TrySetResult(default); // nobody is left waiting, whatever happened
+            _leading.Leave();
         }
-        return result;
     }
 
-    private async Task<ForwardResult> ExchangeAsync(byte[] packet, DnsQuery query, bool tcp)
+    /// <summary>False after the delay, or when the servers failed before it.</summary>
+    private async Task<bool> IsGoodInTimeAsync(Task<ForwardResult> exchange)
+    {
+        try
+        {
+            ForwardResult result = await exchange.WaitAsync(StaleDelay, time);
+            return result.Message is { Length: > 3 } message && (message[3] & DnsHeader.RcodeMask) is DnsRcode.NoError or DnsRcode.NxDomain;
+        }
+        catch (TimeoutException)
+        {
+            return false;
+        }
+    }
+
+    private async Task<ForwardResult> ExchangeAsync(byte[] packet, DnsQuery query, bool tcp, byte[]? cacheKey)
     {
         metrics.UpstreamAsked();
         if (Interlocked.Increment(ref _count) > MaxInFlight || _stop.IsCancellationRequested)
@@ -92,6 +121,7 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
             var exchange = new UpstreamExchange(_servers.All, options.ForwardTimeout, options.ForwardParallel, time);
             ExchangeResult done = await exchange.RunAsync(QuestionKey.WithoutHopOptions(packet, query), query.Question, tcp, _stop.Token);
             if (done.Message is null) { metrics.UpstreamFailed(); }
+            else if (cacheKey is not null) { Cache.Store(cacheKey, done.Message, fromLocal: IPAddress.IsLoopback(done.Server!.Endpoint.Address)); }
             return new(done.Message, done.Message is null ? AnswerSource.Failed : AnswerSource.Upstream);
         }
         finally

@@ -58,7 +58,7 @@ internal sealed class NameTable
         {
             if (!WireName.IsBelow(name, domain, out int stem)) { continue; }
             ReadOnlySpan<byte> bare = Cut(name, stem, stemmed);
-            if (!_scope.Compat110 && WireName.IsBelow(bare, domain, out _)) { continue; } // expanded once already
+            if (!_scope.Compat110 && EndsWith(bare, domain)) { continue; } // expanded once already
             if (!FindName(bare, scratch, out host, out _)) { continue; }
             match.Host = host;
             match.Rule = MatchRule.SearchDomain;
@@ -110,7 +110,9 @@ internal sealed class NameTable
             if (_wildcards.TryGetValue(rest, out NamedHost? host)) { match.Host = host; match.Rule = MatchRule.Wildcard; return true; }
             foreach (byte[] domain in search)
             {
-                if (!WireName.IsBelow(rest, domain, out int stem) || !_wildcards.TryGetValue(Cut(rest, stem, stemmed), out host)) { continue; }
+                if (!WireName.IsBelow(rest, domain, out int stem)) { continue; }
+                ReadOnlySpan<byte> bare = Cut(rest, stem, stemmed);
+                if (EndsWith(bare, domain) || !_wildcards.TryGetValue(bare, out host)) { continue; }
                 match.Host = host;
                 match.Rule = MatchRule.Wildcard;
                 // the queried name without the search domain: a literal asterisk in an answer is refused by glibc before 2.37
@@ -120,6 +122,8 @@ internal sealed class NameTable
         }
         return false;
     }
+
+    private static bool EndsWith(ReadOnlySpan<byte> name, byte[] domain) => name.SequenceEqual(domain) || WireName.IsBelow(name, domain, out _);
 
     private static ReadOnlySpan<byte> Cut(ReadOnlySpan<byte> name, int stem, Span<byte> into)
     {

@@ -12,6 +12,9 @@ internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTabl
     private readonly Published<NameTableReceipt> _received = new();
     private byte[] _lastBytes = [];
 
+    /// <summary>Called after each swap: what depends on the names looks again.</summary>
+    public Action Changed { get; init; } = () => { };
+
     /// <summary>The newest table taken, from istiod or from disk.</summary>
     public Published<NameTableReceipt> Received => _received;
 
@@ -53,7 +56,9 @@ internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTabl
     {
         NameTable? table = NameTableBuilder.FromNds(bytes, state.Scope, out string? problem);
         if (table is null) { return problem; }
+        VipMoves.Report(state.Current.Names, table, log);
         state.UseNames(table);
+        Changed();
         _lastBytes = bytes;
         metrics.Hosts.Value = table.Hosts.Count;
         metrics.TableTime.Value = fromDisk ? metrics.TableTime.Value : taken.ToUnixTimeSeconds();

@@ -26,7 +26,37 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
             return true;
         }
         pending = new(query, result.Action, tcp);
-        return false;
+        return TryCache(packet, pending, reply, out length);
+    }
+
+    /// <summary>Answers a query for upstream from the cache.</summary>
+    private bool TryCache(ReadOnlySpan<byte> packet, PendingQuery pending, Span<byte> reply, out int length)
+    {
+        CacheHit hit = forwarder.Cache.TryAnswer(packet, pending.Query, reply, out length);
+        if (hit == CacheHit.Miss) { return false; }
+        AnswerSource source = AnswerSource.Cache;
+        int instead = TryElse(packet, pending, reply[3] & DnsHeader.RcodeMask, reply, ref source);
+        length = instead > 0 ? instead : DnsReply.Fit(reply[..length], Answerer.Limit(pending.Query, pending.Tcp));
+        metrics.Answered(source, reply[..length]);
+        if (hit == CacheHit.FreshButDue) { _ = forwarder.ForwardAsync(packet[..pending.Query.Length].ToArray(), pending.Query, pending.Tcp); } // counted by the forwarder, answers nobody
+        return true;
+    }
+
+    /// <summary>What a name of ours gets where upstream has nothing; 0: upstream's own answer.</summary>
+    private int TryElse(ReadOnlySpan<byte> packet, PendingQuery pending, int rcode, Span<byte> reply, ref AnswerSource source)
+    {
+        int length = 0;
+        if (pending.Action == AnswerAction.ForwardElseVip && rcode == DnsRcode.NxDomain)
+        {
+            length = answerer.AnswerVip(packet, pending.Query, state.Current, pending.Tcp, (uint)Random.Shared.Next(), reply);
+            if (length > 0) { source = AnswerSource.Vip; }
+        }
+        else if (pending.Action == AnswerAction.ForwardElseEmpty && rcode != DnsRcode.NoError)
+        {
+            length = answerer.AnswerEmpty(packet, pending.Query, pending.Tcp, reply);
+            source = AnswerSource.Table;
+        }
+        return length;
     }
 
     /// <summary>Forwards a copy of the packet, which it keeps. Never throws; <see cref="Fit"/> makes an answer of every result.</summary>
@@ -41,20 +71,9 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
     /// <summary>Writes what the client gets for the result: SERVFAIL at worst, never NXDOMAIN for our own trouble, which resolvers would remember.</summary>
     public int Fit(byte[] packet, PendingQuery pending, ForwardResult result, Span<byte> reply)
     {
-        DnsQuery query = pending.Query;
         int rcode = result.Message is { Length: > 3 } message ? message[3] & DnsHeader.RcodeMask : DnsRcode.ServFail;
         AnswerSource source = result.Source;
-        int length = 0;
-        if (pending.Action == AnswerAction.ForwardElseVip && rcode == DnsRcode.NxDomain)
-        {
-            length = answerer.AnswerVip(packet, query, state.Current, pending.Tcp, (uint)Random.Shared.Next(), reply);
-            source = AnswerSource.Vip;
-        }
-        else if (pending.Action == AnswerAction.ForwardElseEmpty && rcode != DnsRcode.NoError)
-        {
-            length = answerer.AnswerEmpty(packet, query, pending.Tcp, reply);
-            source = AnswerSource.Table;
-        }
+        int length = TryElse(packet, pending, rcode, reply, ref source);
         if (length == 0) { length = Copy(packet, pending, result, reply, out source); }
         metrics.Answered(source, reply[..length]);
         return length;

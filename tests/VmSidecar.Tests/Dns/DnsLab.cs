@@ -95,6 +95,9 @@ internal sealed class DnsLab : IAsyncDisposable
         return page.ToString();
     }
 
+    /// <summary>The test stopped the server itself.</summary>
+    public void MarkStopped() => _stopped = true;
+
     public async Task StopAsync()
     {
         if (_stopped) { return; }

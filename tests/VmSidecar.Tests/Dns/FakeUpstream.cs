@@ -51,6 +51,9 @@ internal sealed class FakeUpstream : IAsyncDisposable
     /// <summary>Waits for the next query.</summary>
     public async Task AskedAsync() => Assert.True(await _asked.WaitAsync(Test.Deadline), "the upstream was not asked");
 
+    /// <summary>Sends a reply later, from the upstream's own port.</summary>
+    public async Task SendAsync(byte[] reply, int port) => await _udp.SendToAsync(reply, SocketFlags.None, new IPEndPoint(IPAddress.Loopback, port));
+
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync();

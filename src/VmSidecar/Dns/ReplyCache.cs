@@ -1,0 +1,157 @@
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using VmSidecar.Wire.Dns;
+
+namespace VmSidecar.Dns;
+
+/// <summary>How a lookup in the cache ended.</summary>
+internal enum CacheHit : byte
+{
+    Miss,
+    Fresh,
+
+    /// <summary>Fresh, often asked and soon to expire: the caller asks upstream once so that nobody has to wait.</summary>
+    FreshButDue,
+}
+
+/// <summary>
+/// Upstream's answers by question, for as long as they say, and after that as a last resort (RFC 8767). Bounded by entries and bytes: a full
+/// cache drops what expired, then what was not asked since the last time. Lookups take no lock and allocate nothing. Thread-safe.
+/// </summary>
+internal sealed class ReplyCache(TimeProvider time, int maxEntries = ReplyCache.DefaultEntries, long maxBytes = ReplyCache.DefaultBytes)
+{
+    public const int DefaultEntries = 10_000;
+    public const long DefaultBytes = 8 << 20;
+    private const int Overhead = 200;   // bytes an entry costs beside its message
+    private const uint StaleTtl = 30;   // seconds, RFC 8767 §4
+    private const int HotHits = 3;      // asked this often within one life: worth asking ahead
+    private static readonly TimeSpan MaxStale = TimeSpan.FromDays(1);
+
+    private readonly ConcurrentDictionary<byte[], Entry> _entries = new(WireNameComparer.Instance);
+    private readonly Lock _sweeping = new();
+    private long _bytes;
+
+    public int Count => _entries.Count;
+
+    public long Bytes => Interlocked.Read(ref _bytes);
+
+    /// <summary>Copies a fresh answer, its TTLs counted down, for this client.</summary>
+    public CacheHit TryAnswer(ReadOnlySpan<byte> packet, DnsQuery query, Span<byte> reply, out int length)
+    {
+        Span<byte> key = stackalloc byte[QuestionKey.MaxLength];
+        int keyLength = QuestionKey.Write(packet, query, tcp: false, key);
+        length = 0;
+        if (keyLength == 0 || !_entries.GetAlternateLookup<ReadOnlySpan<byte>>().TryGetValue(key[..keyLength], out Entry? entry)) { return CacheHit.Miss; }
+        long age = (long)time.GetElapsedTime(entry.Stored).TotalSeconds;
+        if (age >= entry.Lifetime || entry.Message.Length > reply.Length) { return CacheHit.Miss; }
+        entry.CopyTo(reply, (uint)age);
+        length = entry.Message.Length;
+        DnsReply.Readdress(reply[..length], packet, query.Question);
+        bool due = entry.Touch() >= HotHits && age >= entry.Lifetime - entry.Lifetime / 10 - 1 && entry.TryClaim();
+        return due ? CacheHit.FreshButDue : CacheHit.Fresh;
+    }
+
+    /// <summary>The expired answer for a question whose servers fail, with a short TTL; null when there is none or it is too old.</summary>
+    public byte[]? FindStale(byte[] key)
+    {
+        if (!_entries.TryGetValue(key, out Entry? entry)) { return null; }
+        if (time.GetElapsedTime(entry.Stored) > MaxStale + TimeSpan.FromSeconds(entry.Lifetime)) { return null; }
+        return entry.ToStale(StaleTtl);
+    }
+
+    /// <summary>Remembers an answer if it may be.</summary>
+    public void Store(byte[] key, byte[] message, bool fromLocal)
+    {
+        uint lifetime = CachePolicy.Lifetime(message, fromLocal);
+        if (lifetime == 0 || !CachePolicy.TryFindTtls(message, out ushort[] ttls)) { return; }
+        var entry = new Entry(message, ttls, lifetime, time.GetTimestamp());
+        long size = entry.Size + key.Length;
+        if (_entries.TryGetValue(key, out Entry? old)) { size -= old.Size + key.Length; }
+        _entries[key] = entry;
+        if (Interlocked.Add(ref _bytes, size) > maxBytes || _entries.Count > maxEntries) { Sweep(); }
+    }
+
+    /// <summary>Forgets everything: another network may give other answers.</summary>
+    public void Clear()
+    {
+        lock (_sweeping)
+        {
+            _entries.Clear();
+            Interlocked.Exchange(ref _bytes, 0);
+        }
+    }
+
+    /// <summary>Makes a tenth of room. Round 1: too old even as a last resort; 2: not asked since the last sweep; 3: any.</summary>
+    private void Sweep()
+    {
+        lock (_sweeping)
+        {
+            int entries = maxEntries * 9 / 10;
+            long bytes = maxBytes * 9 / 10;
+            for (int round = 1; round <= 3; round++)
+            {
+                foreach ((byte[] key, Entry entry) in _entries)
+                {
+                    if (_entries.Count <= entries && Bytes <= bytes) { return; }
+                    TimeSpan age = time.GetElapsedTime(entry.Stored);
+                    bool drop = round switch
+                    {
+                        1 => age > MaxStale + TimeSpan.FromSeconds(entry.Lifetime),
+                        2 => !entry.TakeUsed(),
+                        _ => true,
+                    };
+                    if (drop && _entries.TryRemove(new(key, entry))) { Interlocked.Add(ref _bytes, -(entry.Size + key.Length)); }
+                }
+            }
+        }
+    }
+
+    /// <summary>One answer. The message is shared and never written to.</summary>
+    private sealed class Entry(byte[] message, ushort[] ttls, uint lifetime, long stored)
+    {
+        private int _hits;
+        private int _claimed;
+        private bool _used;
+
+        public byte[] Message => message;
+
+        public uint Lifetime => lifetime;
+
+        public long Stored => stored;
+
+        public long Size => message.Length + 2 * ttls.Length + Overhead;
+
+        public int Touch()
+        {
+            _used = true;
+            return Interlocked.Increment(ref _hits);
+        }
+
+        public bool TakeUsed()
+        {
+            bool used = _used;
+            _used = false;
+            return used;
+        }
+
+        /// <summary>True for the one caller that refreshes the entry.</summary>
+        public bool TryClaim() => Interlocked.Exchange(ref _claimed, 1) == 0;
+
+        public void CopyTo(Span<byte> reply, uint age)
+        {
+            message.CopyTo(reply);
+            foreach (ushort at in ttls)
+            {
+                uint ttl = Math.Min(CachePolicy.Sane(BinaryPrimitives.ReadUInt32BigEndian(message.AsSpan(at))), int.MaxValue);
+                BinaryPrimitives.WriteUInt32BigEndian(reply[at..], ttl > age ? ttl - age : 0);
+            }
+        }
+
+        public byte[] ToStale(uint ttl)
+        {
+            byte[] stale = (byte[])message.Clone();
+            foreach (ushort at in ttls) { BinaryPrimitives.WriteUInt32BigEndian(stale.AsSpan(at), ttl); }
+            return stale;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+using System.Collections.Frozen;
+using System.Net.NetworkInformation;
+using System.Net.Sockets;
+using System.Text;
+using System.Threading.Channels;
+using Microsoft.Extensions.Logging;
+using VmSidecar.Configuration;
+using VmSidecar.Linux.Files;
+using VmSidecar.Wire.Dns;
+
+namespace VmSidecar.Dns;
+
+/// <summary>
+/// Keeps the table of the agent's own virtual IPs: hosts seen in clusters, less those istiod's name table knows, whose word always wins at once.
+/// Owned by <see cref="DnsServer"/>. Called by the relay (hosts) and the name table's sink (names), and read by the save loop; one lock orders them.
+/// </summary>
+internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvider time, ILogger log) : IServiceHostSink
+{
+    private const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+
+    private readonly Lock _gate = new();
+    // the newest assignments only, never more than one waiting
+    private readonly Channel<VipAssignments> _toSave = Channel.CreateBounded<VipAssignments>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true });
+    private FrozenSet<string> _hosts = FrozenSet<string>.Empty;
+    private VipAssignments _vips = VipAssignments.Empty;
+    private bool _hasHosts; // before the first clusters the assignments of the last run stand
+    private bool _fullSaid;
+
+    public string Path { get; } = System.IO.Path.Combine(options.StateDirectory, "virtual-ips");
+
+    public VipAssignments Current { get { lock (_gate) { return _vips; } } }
+
+    public void Accept(IReadOnlyCollection<string> hosts)
+    {
+        if (options.VirtualIps == VirtualIpMode.Off) { return; }
+        lock (_gate)
+        {
+            if (_hasHosts && _hosts.SetEquals(hosts)) { return; }
+            _hosts = hosts.ToFrozenSet(StringComparer.Ordinal);
+            _hasHosts = true;
+            Assign();
+        }
+    }
+
+    /// <summary>istiod's table changed: what it knows now is retired here, what it forgot may come back.</summary>
+    public void NamesChanged()
+    {
+        lock (_gate)
+        {
+            if (_hasHosts) { Assign(); }
+            else { Publish(); }
+        }
+    }
+
+    /// <summary>Starts from the assignments of the last run.</summary>
+    public void LoadLast()
+    {
+        if (options.VirtualIps == VirtualIpMode.Off) { return; }
+        try
+        {
+            if (!File.Exists(Path)) { return; }
+            VipAssignments? read = VipFile.Read(File.ReadAllText(Path));
+            if (read is null) { DnsLog.DamagedVips(log, Path); return; }
+            lock (_gate)
+            {
+                _vips = read;
+                Publish();
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            DnsLog.UnreadableVips(log, Path, e.Message);
+        }
+    }
+
+    /// <summary>Writes assignments to disk until the token fires; the newest is still written.</summary>
+    public async Task SaveLoopAsync(CancellationToken stop)
+    {
+        try
+        {
+            while (await _toSave.Reader.WaitToReadAsync(stop)) { await SaveOneAsync(); }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            await SaveOneAsync();
+        }
+    }
+
+    private async Task SaveOneAsync()
+    {
+        if (!_toSave.Reader.TryRead(out VipAssignments? vips)) { return; }
+        try
+        {
+            Directory.CreateDirectory(options.StateDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            await AtomicFile.WriteAsync(Path, Encoding.UTF8.GetBytes(VipFile.Write(vips)), Mode, CancellationToken.None);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            DnsLog.UnwritableVips(log, Path, e.Message);
+        }
+    }
+
+    private void Assign()
+    {
+        NameTable names = state.Current.Names;
+        string[] wanted = [.. _hosts.Where(h => !Knows(names, h))];
+        VipAssignments next = VipAllocator.Assign(_vips, wanted, time.GetUtcNow());
+        bool isFull = next.Hosts.Count < wanted.Length;
+        if (isFull && !_fullSaid) { DnsLog.VipsFull(log, VipAllocator.Slots, wanted.Length - next.Hosts.Count); }
+        _fullSaid = isFull;
+        bool changed = !next.Hosts.SequenceEqual(_vips.Hosts) || next.Resting.Count != _vips.Resting.Count;
+        _vips = next;
+        if (!changed) { return; }
+        _toSave.Writer.TryWrite(next);
+        Publish();
+    }
+
+    private void Publish()
+    {
+        var builder = new NameTableBuilder(state.Scope, _vips.Hosts.Count);
+        (bool v4, bool v6) = Families();
+        foreach ((string host, int slot) in _vips.Hosts)
+        {
+            if (WireName.Encode(host) is not { Length: > 1 } name || Knows(state.Current.Names, host)) { continue; }
+            builder.Add(new NamedHost(name, v4 ? VipAllocator.ToV4(slot) : [], v6 ? VipAllocator.ToV6(slot) : [], HostSource.LocalVip, HasShortNames: false));
+        }
+        state.UseVips(builder.Build(), options.VirtualIps == VirtualIpMode.NxDomain);
+    }
+
+    private static bool Knows(NameTable names, string host) => WireName.Encode(host) is { } name && names.Hosts.ContainsKey(name);
+
+    /// <summary>An IPv4 one where the host has IPv4; an IPv6 one only where it has nothing else: one family is enough, and the other is NODATA.</summary>
+    private static (bool V4, bool V6) Families()
+    {
+        try
+        {
+            bool v4 = NetworkInterface.GetAllNetworkInterfaces().Any(n => n.NetworkInterfaceType != NetworkInterfaceType.Loopback
+                && n.GetIPProperties().UnicastAddresses.Any(a => a.Address.AddressFamily == AddressFamily.InterNetwork));
+            return (v4, !v4);
+        }
+        catch (NetworkInformationException)
+        {
+            return (true, false);
+        }
+    }
+}

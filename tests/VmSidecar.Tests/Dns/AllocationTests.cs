@@ -1,0 +1,48 @@
+using VmSidecar.Dns;
+using VmSidecar.Metrics;
+using VmSidecar.Wire.Dns;
+using Xunit;
+
+namespace VmSidecar.Tests.Dns;
+
+/// <summary>The path of a query that the agent answers itself allocates nothing, whatever it asks.</summary>
+public sealed class AllocationTests
+{
+    [Theory]
+    [InlineData("ledger.payments.svc.cluster.local.", DnsType.A, -1)]
+    [InlineData("ledger.", DnsType.A, 1232)]
+    [InlineData("ledger.corp.example.", DnsType.A, -1)]
+    [InlineData("LEDGER.corp.example.", DnsType.AAAA, -1)]
+    [InlineData("a.b.cdn.example.", DnsType.A, -1)]
+    [InlineData("kafka.data.", DnsType.A, -1)]
+    [InlineData("11.10.96.10.in-addr.arpa.", DnsType.PTR, -1)]
+    [InlineData("cached.example.net.", DnsType.A, 1232)]
+    [InlineData("", DnsType.A, -1)]
+    public async Task A_thousand_queries_allocate_nothing(string name, ushort type, int edns)
+    {
+        byte[] query = name.Length == 0 ? [1, 2, 3] : DnsMessages.Query(name, type, edns), reply = new byte[65535];
+        var state = new DnsState(new NameScope("payments", "payments.svc.cluster.local", compat110: false));
+        state.UseNames(NameTableBuilder.FromNds(AnswerCasesTests.Fixture, state.Scope, out _)!);
+        state.UseSearch(ResolvConf.Parse("search corp.example").SearchNames);
+        var metrics = new DnsMetrics(new MetricRegistry());
+        await using DnsLab lab = await DnsLab.StartAsync();
+        Forwarder forwarder = lab.Server.Upstreams;
+        var handler = new QueryHandler(state, new Answerer(compat110: false), forwarder, metrics, lab.Log);
+        byte[] cached = DnsMessages.Query("cached.example.net.", type, edns);
+        DnsQuery.Read(cached, out DnsQuery parsed);
+        forwarder.Cache.Store(QuestionKey.For(cached, parsed, tcp: false)!, DnsMessages.Reply(cached, 0, 60, "192.0.2.1"), fromLocal: false);
+
+        Assert.Equal(0, Measure(handler, query, reply));
+    }
+
+    private static long Measure(QueryHandler handler, byte[] query, byte[] reply)
+    {
+        for (int i = 0; i < 200; i++) { Assert.True(handler.TryAnswer(query, tcp: false, reply, out _, out _)); }
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        bool all = true;
+        for (int i = 0; i < 1000; i++) { all &= handler.TryAnswer(query, tcp: false, reply, out _, out _); }
+        long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        Assert.True(all);
+        return allocated;
+    }
+}
