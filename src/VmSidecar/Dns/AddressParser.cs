@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using VmSidecar.Wire.Dns;
+using VmSidecar.Wire.Protobuf;
 
 namespace VmSidecar.Dns;
 
@@ -16,8 +17,11 @@ internal sealed class AddressParser(bool mappedIsV4)
         _v4.Clear();
         _v6.Clear();
         _seen.Clear();
-        ReadOnlySpan<byte> rest = host.Fields;
-        while (NdsReader.TryReadString(ref rest, NdsHost.Ips, out ReadOnlySpan<byte> text)) { Add(text); }
+        var fields = new ProtoReader(host.Fields);
+        while (fields.Next())
+        {
+            if (fields.Is(NdsHost.Ips)) { Add(fields.Bytes); }
+        }
         v4 = _v4.Count == 0 ? [] : [.. _v4];
         v6 = _v6.Count == 0 ? [] : [.. _v6];
         return _v4.Count + _v6.Count > 0;

@@ -1,5 +1,6 @@
 using System.Collections.Frozen;
 using VmSidecar.Wire.Dns;
+using VmSidecar.Wire.Protobuf;
 
 namespace VmSidecar.Dns;
 
@@ -109,8 +110,11 @@ internal sealed class NameTableBuilder(NameScope scope, int capacity)
 
     private void AddAltHosts(NdsHost host, NamedHost entry)
     {
-        ReadOnlySpan<byte> rest = host.Fields;
-        while (NdsReader.TryReadString(ref rest, NdsHost.AltHosts, out ReadOnlySpan<byte> alt)) { AddAlias(alt, entry); }
+        var fields = new ProtoReader(host.Fields);
+        while (fields.Next())
+        {
+            if (fields.Is(NdsHost.AltHosts)) { AddAlias(fields.Bytes, entry); }
+        }
     }
 
     private void AddAlias(ReadOnlySpan<byte> text, NamedHost entry)

@@ -1,5 +1,4 @@
 using System.Net.Sockets;
-using VmSidecar.Dns;
 using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
 using Xunit;
