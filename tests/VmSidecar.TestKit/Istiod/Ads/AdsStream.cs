@@ -62,6 +62,7 @@ internal sealed class AdsStream(AdsContext context, IGrpcServerCall call, bool d
 
     private async Task<GrpcStatus> ServeAsync(XdsAsk first, CancellationToken aborted)
     {
+        _pushes.Take(); // what was noted before the first answer is in it
         if (await AnswerAsync(first, aborted) is { } ended) { return ended; }
         Task<XdsAsk?> read = ReadAsync(aborted);
         while (true)
