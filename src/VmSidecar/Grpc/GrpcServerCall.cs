@@ -24,6 +24,8 @@ internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcSe
         ? string.Create(CultureInfo.InvariantCulture, $"{(address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? $"[{address}]" : address)}:{http.Connection.RemotePort}")
         : "";
 
+    public void Goodbye() => http.Features.Get<Microsoft.AspNetCore.Connections.Features.IConnectionLifetimeNotificationFeature>()?.RequestClose();
+
     public string? Metadata(string name) => http.Request.Headers.TryGetValue(name, out Microsoft.Extensions.Primitives.StringValues values) ? values[0] : null;
 
     public IReadOnlyList<string> MetadataAll(string name) => [.. http.Request.Headers[name].OfType<string>()];

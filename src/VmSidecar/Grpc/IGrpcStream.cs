@@ -42,6 +42,9 @@ internal interface IGrpcServerCall : IGrpcStream
 
     /// <summary>Address of the peer for logs; empty for a unix socket.</summary>
     string Peer { get; }
+
+    /// <summary>Tells the peer that its connection takes no new calls (GOAWAY NO_ERROR); this call and others on it go on.</summary>
+    void Goodbye() { } // nothing to say where there is no connection
 }
 
 /// <summary>Serves one call. The token fires when the client is gone or the server stops. The returned status ends the call; a thrown GrpcException does too.</summary>

@@ -126,6 +126,14 @@ internal sealed class FakeIstiod : IAsyncDisposable
         await StopServerAsync();
     }
 
+    /// <summary>Maximum connection age is reached: GOAWAY, then by the double's clock the grace of ten seconds, then the connections close.</summary>
+    public async Task AgeOutAsync()
+    {
+        Ads.Goodbye();
+        await Task.Delay(TimeSpan.FromSeconds(10), Options.Time);
+        Ads.End(new GrpcStatus(GrpcStatusCode.Unavailable, "closing transport due to: connection error: max connection age"));
+    }
+
     /// <summary>Pushes short or long type names to every stream; none: everything.</summary>
     public void Push(params string[] types) => Ads.Push(types.Length == 0 ? null : [.. types.Select(XdsTypes.Long)]);
 

@@ -46,6 +46,12 @@ internal sealed class AdsService(AdsContext context)
         foreach (AdsStream stream in _streams.Values.Where(s => id is null || s.Id == id)) { stream.End(status); }
     }
 
+    /// <summary>Says goodbye (GOAWAY NO_ERROR) on the connections of all streams, which stay.</summary>
+    public void Goodbye()
+    {
+        foreach (AdsStream stream in _streams.Values) { stream.Goodbye(); }
+    }
+
     private async Task<GrpcStatus> RunAsync(IGrpcServerCall call, bool delta, CancellationToken aborted)
     {
         string id = $"stream-{Interlocked.Increment(ref _counter)}";

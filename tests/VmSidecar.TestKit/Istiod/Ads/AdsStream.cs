@@ -48,6 +48,9 @@ internal sealed class AdsStream(AdsContext context, IGrpcServerCall call, bool d
     /// <summary>Ends the stream from outside.</summary>
     public void End(GrpcStatus status) => _ended.TrySetResult(status);
 
+    /// <summary>GOAWAY on the stream's connection; the stream itself goes on.</summary>
+    public void Goodbye() => call.Goodbye();
+
     /// <summary>Leaves a note that these types (null: all) are to be pushed; notes merge until the loop takes them.</summary>
     public void Push(IReadOnlyCollection<string>? types) => _pushes.Add(types);
 

@@ -28,7 +28,7 @@ internal static class ClusterBuilder
                 foreach (MeshSubset subset in view.SubsetsOf(service)) { yield return OutboundCluster(view, service, port, subset.Name); }
             }
         }
-        yield return new Cluster { Name = "BlackHoleCluster", Type = Cluster.Types.DiscoveryType.Static, ConnectTimeout = Seconds(10) };
+        yield return new Cluster { Name = "BlackHoleCluster", AltStatName = view.IsOld ? "" : "BlackHoleCluster;", Type = Cluster.Types.DiscoveryType.Static, ConnectTimeout = Seconds(10) };
         yield return OriginalDestination(view, "PassthroughCluster", bound: false);
         yield return OriginalDestination(view, view.InboundPassthrough, bound: true);
         foreach (MeshPort port in view.InboundPorts) { yield return OriginalDestination(view, Inbound(port), bound: true); }
@@ -45,7 +45,7 @@ internal static class ClusterBuilder
             ConnectTimeout = Seconds(10),
             LbPolicy = view.IsOld ? Cluster.Types.LbPolicy.RoundRobin : Cluster.Types.LbPolicy.LeastRequest,
             CircuitBreakers = Unlimited(view),
-            Metadata = Describe(service, subset),
+            Metadata = Describe(view, service, port, subset),
         };
         if (!view.IsOld)
         {
@@ -53,7 +53,7 @@ internal static class ClusterBuilder
             cluster.AltStatName = name + ";";
         }
         if (view.Model.IstioFilters && !view.IsOld) { cluster.Filters.Add(MetadataExchange()); }
-        if (view.Model.Mtls == MtlsMode.Disable || view.IdentitiesOf(service).Count == 0) { return cluster; }
+        if (view.Model.Mtls == MtlsMode.Disable || service.IsExternal || view.Model.PlainHosts.Contains(service.Host)) { return cluster; }
         string sni = string.Create(CultureInfo.InvariantCulture, $"outbound_.{port.Number}_.{subset}_.{service.Host}");
         cluster.TransportSocketMatches.Add(new Cluster.Types.TransportSocketMatch
         {
@@ -74,6 +74,8 @@ internal static class ClusterBuilder
     private static Cluster OriginalDestination(MeshView view, string name, bool bound) => new()
     {
         Name = name,
+        AltStatName = view.IsOld ? "" : name == view.InboundPassthrough ? "PassthroughCluster;" : name + ";",
+        Filters = { view.Model.IstioFilters && !view.IsOld && !bound ? [MetadataExchange()] : [] },
         Type = Cluster.Types.DiscoveryType.OriginalDst,
         ConnectTimeout = Seconds(10),
         LbPolicy = Cluster.Types.LbPolicy.ClusterProvided,
@@ -83,20 +85,25 @@ internal static class ClusterBuilder
         {
             ["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"] = Any.Pack(new EnvoyApi.Upstreams.HttpProtocolOptions
             {
-                CommonHttpProtocolOptions = new EnvoyApi.Core.HttpProtocolOptions { IdleTimeout = Seconds(300) },
+                CommonHttpProtocolOptions = view.IsOld ? null : new EnvoyApi.Core.HttpProtocolOptions { IdleTimeout = Seconds(300) },
                 UseDownstreamProtocolConfig = new EnvoyApi.Upstreams.HttpProtocolOptions.Types.UseDownstreamHttpConfig
                 {
-                    HttpProtocolOptions = new Http1ProtocolOptions(), Http2ProtocolOptions = new Http2ProtocolOptions(),
+                    HttpProtocolOptions = new Http1ProtocolOptions(),
+                    Http2ProtocolOptions = new Http2ProtocolOptions { MaxConcurrentStreams = view.IsOld ? 1073741824 : null },
                 },
             }),
         },
     };
 
-    private static Metadata Describe(MeshService service, string subset)
+    private static Metadata Describe(MeshView view, MeshService service, MeshPort port, string subset)
     {
         Struct one = Shapes.Fields(("host", Value.ForString(service.Host)), ("name", Value.ForString(service.Host)), ("namespace", Value.ForString(service.Namespace)));
         Metadata metadata = Shapes.Metadata("istio", ("services", Value.ForList(Value.ForStruct(one))));
-        if (subset.Length > 0) { metadata.FilterMetadata["istio"].Fields["subset"] = Value.ForString(subset); }
+        Google.Protobuf.Collections.MapField<string, Value> fields = metadata.FilterMetadata["istio"].Fields;
+        if (view.SubsetsOf(service).Length > 0) { fields["config"] = Value.ForString(view.ConfigPath(service, "destination-rule")); }
+        if (subset.Length > 0) { fields["subset"] = Value.ForString(subset); }
+        if (view.IsOld) { fields["default_original_port"] = Value.ForNumber(port.Number); }
+        if (!view.IsOld && service.IsExternal) { fields["external"] = Value.ForBool(true); }
         return metadata;
     }
 

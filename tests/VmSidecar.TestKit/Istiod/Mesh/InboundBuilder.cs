@@ -11,6 +11,7 @@ internal static class InboundBuilder
     private static readonly string[] HttpOverMtls = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
     private static readonly string[] TcpOverMtls = ["istio-peer-exchange", "istio"];
     private static readonly string[] PlainHttp = ["http/1.1", "h2c"];
+    private static readonly string[] OldPlainHttp = ["http/1.0", .. PlainHttp];
 
     public static Listener VirtualInbound(MeshView view)
     {
@@ -58,13 +59,11 @@ internal static class InboundBuilder
         Filter Tcp() => FilterBuilder.Tcp(view, cluster);
         const string HttpName = "virtualInbound-catchall-http", TcpName = "virtualInbound";
         bool strict = view.Model.Mtls == MtlsMode.Strict;
-        if (view.Model.Mtls != MtlsMode.Disable)
-        {
-            yield return Chain(view, HttpName, null, "tls", HttpOverMtls, Http(), tls: true, http: true);
-            yield return Chain(view, TcpName, null, "tls", strict ? [] : TcpOverMtls, Tcp(), tls: true, http: false);
-        }
+        bool mtls = view.Model.Mtls != MtlsMode.Disable;
+        if (mtls) { yield return Chain(view, HttpName, null, "tls", HttpOverMtls, Http(), tls: true, http: true); }
+        if (!strict) { yield return Chain(view, HttpName, null, "raw_buffer", view.IsOld ? OldPlainHttp : PlainHttp, Http(), tls: false, http: true); }
+        if (mtls) { yield return Chain(view, TcpName, null, "tls", strict ? [] : TcpOverMtls, Tcp(), tls: true, http: false); }
         if (strict) { yield break; }
-        yield return Chain(view, HttpName, null, "raw_buffer", PlainHttp, Http(), tls: false, http: true);
         yield return Chain(view, TcpName, null, "raw_buffer", [], Tcp(), tls: false, http: false);
         yield return Chain(view, TcpName, null, "tls", [], Tcp(), tls: false, http: false); // TLS of the application's own
     }

@@ -16,6 +16,9 @@ internal sealed record MeshModel
     /// <summary>VirtualService destinations by host; none: all endpoints alike.</summary>
     public ImmutableDictionary<string, ImmutableArray<MeshDestination>> Routes { get; init; } = ImmutableDictionary<string, ImmutableArray<MeshDestination>>.Empty;
 
+    /// <summary>Hosts whose DestinationRule says TLS DISABLE.</summary>
+    public ImmutableHashSet<string> PlainHosts { get; init; } = [];
+
     /// <summary>PeerAuthentication of the whole mesh.</summary>
     public MtlsMode Mtls { get; init; } = MtlsMode.Permissive;
 

@@ -18,6 +18,12 @@ internal sealed record MeshService(string Namespace, string Host)
 
     public bool IsKubernetes { get; init; }
 
+    /// <summary>MESH_EXTERNAL: spoken to without mTLS.</summary>
+    public bool IsExternal { get; init; }
+
+    /// <summary>What its DestinationRule and VirtualService are called.</summary>
+    public string RuleName => Host.Split('.')[0];
+
     /// <summary>True when the selector picks these labels.</summary>
     public bool Selects(IReadOnlyDictionary<string, string> labels) => !Selector.IsEmpty && Selector.All(s => labels.TryGetValue(s.Key, out string? value) && value == s.Value);
 }

@@ -59,5 +59,9 @@ internal sealed class MeshView(MeshModel model, IstiodOptions options, Immutable
         }
     }
 
+    /// <summary>The resource a piece of configuration comes from, as metadata names it.</summary>
+    public string ConfigPath(MeshService service, string kind) =>
+        $"/apis/networking.istio.io/{(IsOld ? "v1alpha3" : "v1")}/namespaces/{service.Namespace}/{kind}/{service.RuleName}";
+
     private string Spiffe(string ns, string account) => $"spiffe://{options.TrustDomain}/ns/{ns}/sa/{account}";
 }

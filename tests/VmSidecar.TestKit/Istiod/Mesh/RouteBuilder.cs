@@ -67,9 +67,11 @@ internal static class RouteBuilder
             host.Domains.Add(domain);
             if (view.IsOld) { host.Domains.Add($"{domain}:{portText}"); }
         }
+        bool ruled = view.Model.Routes.ContainsKey(service.Host);
         host.Routes.Add(new Route
         {
-            Name = view.Model.Routes.ContainsKey(service.Host) ? "" : "default",
+            Name = ruled ? "" : "default",
+            Metadata = ruled ? Shapes.Metadata("istio", ("config", Value.ForString(view.ConfigPath(service, "virtual-service")))) : null,
             Match = new RouteMatch { Prefix = "/" },
             Route_ = Destination(view, service, port),
             Decorator = new Decorator { Operation = $"{service.Host}:{portText}/*" },
@@ -79,9 +81,11 @@ internal static class RouteBuilder
 
     private static RouteAction Destination(MeshView view, MeshService service, MeshPort port)
     {
-        var action = new RouteAction { Timeout = Shapes.Zero, RetryPolicy = Retries(view), MaxStreamDuration = NoStreamLimit() };
+        var action = new RouteAction { Timeout = Shapes.Zero, RetryPolicy = Retries(view), MaxGrpcTimeout = Shapes.Zero };
         if (!view.Model.Routes.TryGetValue(service.Host, out ImmutableArray<MeshDestination> destinations) || destinations.IsEmpty)
         {
+            action.MaxGrpcTimeout = null;
+            action.MaxStreamDuration = NoStreamLimit();
             action.Cluster = ClusterBuilder.Outbound(port, "", service.Host);
             return action;
         }

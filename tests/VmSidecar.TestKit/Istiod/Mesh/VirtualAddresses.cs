@@ -18,7 +18,7 @@ internal static class VirtualAddresses
         foreach (MeshService service in services)
         {
             if (service.IsKubernetes || service.Addresses.Length > 0 || service.Host.StartsWith('*') || given.ContainsKey(service.Host)) { continue; }
-            uint place = version == IstiodVersion.V1_10 ? ++counter : Hash($"{service.Namespace}/{service.Host}") % Space;
+            uint place = version == IstiodVersion.V1_10 ? ++counter : Hash($"{service.Namespace}/{service.Host}") % Space + 1;
             while (place % 255 == 0 || !taken.Add(place)) { place = (place + 1) % Space; }
             counter = version == IstiodVersion.V1_10 ? place : counter;
             given[service.Host] = string.Create(CultureInfo.InvariantCulture, $"240.240.{place / 255}.{place % 255}");
