@@ -1,7 +1,11 @@
 namespace VmSidecar.Envoy;
 
 /// <summary>One rendered start of Envoy: the executable, its arguments and what it finds in its environment besides the agent's.</summary>
-internal sealed record EnvoyCommand(string Binary, IReadOnlyList<string> Arguments, IReadOnlyList<KeyValuePair<string, string>> Environment);
+internal sealed record EnvoyCommand(string Binary, IReadOnlyList<string> Arguments, IReadOnlyList<KeyValuePair<string, string>> Environment)
+{
+    /// <summary>What the executable says of itself; null when it was not asked.</summary>
+    public string? Version { get; init; }
+}
 
 /// <summary>Writes the bootstrap file and says how to start Envoy on it. Called before each start, so that a restart takes what has changed.</summary>
 internal interface IEnvoyRenderer

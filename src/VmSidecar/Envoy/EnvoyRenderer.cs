@@ -1,3 +1,7 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+
 using VmSidecar.Configuration;
 using VmSidecar.Linux.Files;
 using VmSidecar.Linux.Processes;
@@ -11,6 +15,8 @@ internal delegate Task<bool> DeltaQuestion(TimeSpan atMost, CancellationToken st
 internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, ICommandRunner commands) : IEnvoyRenderer
 {
     private const UnixFileMode BootstrapMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+    private const UnixFileMode FolderMode = BootstrapMode | UnixFileMode.UserExecute;
+    private static readonly TimeSpan ResolvePatience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan ModePatience = TimeSpan.FromSeconds(1); // Envoy's start must not wait for istiod
     private (string Binary, DateTime Written, EnvoyVersion Version)? _known;
 
@@ -25,21 +31,44 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
         string path;
         try
         {
-            path = options.CustomConfigFile ?? await WriteAsync(new EnvoyTarget(version, await delta(ModePatience, stop)), stop);                    // 3, 4
+            path = options.CustomConfigFile ?? await WriteAsync(new EnvoyTarget(version, await delta(ModePatience, stop), await StatsdAsync(stop)), stop); // 3, 4
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return (null, $"cannot write the bootstrap into {options.ConfigDirectory}: {e.Message} Make the folder writable for this user (chown istio-proxy)");
         }
-        return (new EnvoyCommand(binary, EnvoyArguments.For(options, version, path), options.ExtraEnvironment), null);                               // 5
+        IReadOnlyList<string> arguments = EnvoyArguments.For(options, version, path);                                                               // 5
+        return (new EnvoyCommand(binary, arguments, [.. options.ExtraEnvironment, Utc]) { Version = version == EnvoyVersion.Unknown ? null : version.ToString() }, null);
     }
 
     private async Task<string> WriteAsync(EnvoyTarget target, CancellationToken stop)
     {
-        Directory.CreateDirectory(options.ConfigDirectory);
+        if (!Directory.Exists(options.ConfigDirectory)) { Directory.CreateDirectory(options.ConfigDirectory, FolderMode); }
         string path = Path.Combine(options.ConfigDirectory, "envoy-rev.json");
         await AtomicFile.WriteAsync(path, EnvoyBootstrap.ToBytes(EnvoyBootstrap.Render(options, target)), BootstrapMode, stop);
         return path;
+    }
+
+    /// <summary>Envoy prints local time with a literal Z; in UTC its lines sort among ours.</summary>
+    private static KeyValuePair<string, string> Utc => new("TZ", "UTC");
+
+    /// <summary>statsdUdpAddress as an address: Envoy's sink takes no names. A name that does not resolve in time costs the sink, not the start.</summary>
+    private async Task<IPEndPoint?> StatsdAsync(CancellationToken stop)
+    {
+        string address = options.ProxyConfig["statsdUdpAddress"]?.ToString() ?? "";
+        int colon = address.LastIndexOf(':');
+        if (colon <= 0 || !ushort.TryParse(address.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out ushort port)) { return null; }
+        string host = address[..colon].Trim('[', ']');
+        if (IPAddress.TryParse(host, out IPAddress? literal)) { return new IPEndPoint(literal, port); }
+        try
+        {
+            IPAddress[] found = await System.Net.Dns.GetHostAddressesAsync(host, stop).WaitAsync(ResolvePatience, stop);
+            return found.Length == 0 ? null : new IPEndPoint(found[0], port);
+        }
+        catch (Exception e) when (e is SocketException or TimeoutException)
+        {
+            return null;
+        }
     }
 
     /// <summary>Asked once per executable file; an Envoy that does not answer is taken for the oldest maintained one.</summary>

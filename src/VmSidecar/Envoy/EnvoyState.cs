@@ -30,6 +30,9 @@ internal enum EnvoyPhase
 /// <param name="LastExit">How the last process ended, or why there is none; null before that.</param>
 internal sealed record EnvoyState(EnvoyPhase Phase, int ProcessId, int Starts, DateTimeOffset Since, string? LastExit)
 {
+    /// <summary>Version of the executable last started; null where unknown.</summary>
+    public string? Version { get; init; }
+
     /// <summary>True while a process runs, draining or not.</summary>
     public bool HasProcess => Phase is EnvoyPhase.Running or EnvoyPhase.Draining;
 }

@@ -32,6 +32,7 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
     private Task _loop = Task.CompletedTask;
     private string? _setpriv;
     private string? _lastProblem;
+    private string? _version;
     private int _failures;
 
     public string Name => "envoy";
@@ -101,6 +102,8 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
             ChildProcess process = await ChildProcess.StartAsync(ParentDeath.Wrap(child, _setpriv));
             _lastProblem = null;
             _metrics.Started();
+            if (command.Version is { } version && version != _version) { EnvoyLog.Version(log, version, command.Binary); }
+            _version = command.Version;
             Publish(EnvoyPhase.Running, process.Id, starts: 1);
             var words = new LastWords();
             return new EnvoyProcess(process, words, _pump.Attach(process, words));
@@ -178,6 +181,6 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
     private void Publish(EnvoyPhase phase, int process, int starts = 0, string? lastExit = null)
     {
         EnvoyState before = _state.Current!;
-        _state.Set(new EnvoyState(phase, process, before.Starts + starts, time.GetUtcNow(), lastExit ?? before.LastExit));
+        _state.Set(new EnvoyState(phase, process, before.Starts + starts, time.GetUtcNow(), lastExit ?? before.LastExit) { Version = _version });
     }
 }

@@ -74,7 +74,7 @@ public sealed class EnvoySupervisorTests
         }
 
         Assert.Single(_log.All, l => l.Contains("exited with error", StringComparison.Ordinal));
-        Assert.Contains("no such cluster", await _log.NextAsync("Envoy has ended 6 times in a row, last with exit status 1"), StringComparison.Ordinal);
+        Assert.Contains("no such cluster", await _log.NextAsync("times in a row, last with exit status 1"), StringComparison.Ordinal);
         await HardStopAsync(supervisor);
     }
 

@@ -1,0 +1,91 @@
+using System.Threading.Channels;
+
+using VmSidecar.Configuration;
+using VmSidecar.Health;
+using VmSidecar.TestKit;
+using VmSidecar.Tests.Envoy;
+
+using Xunit;
+
+namespace VmSidecar.Tests.Health;
+
+public sealed class HealthCheckerTests
+{
+    private readonly Lines _log = new();
+    private readonly ManualTimeProvider _time = new();
+
+    [Fact]
+    public async Task The_first_probe_comes_after_the_delay_and_the_next_after_the_period()
+    {
+        var prober = new ScriptedProber("refused", "refused", null);
+        using var checker = new HealthChecker(new ProbeOptions { InitialDelay = TimeSpan.FromSeconds(5) }, prober, null, _time, _log);
+        await checker.StartAsync(CancellationToken.None);
+
+        Assert.Equal(TimeSpan.FromSeconds(5), await _time.NextTimerAsync(Test.Deadline));
+        _time.Advance(TimeSpan.FromSeconds(5));
+        Assert.Equal(TimeSpan.FromSeconds(10), await _time.NextTimerAsync(Test.Deadline));
+        Assert.Equal(new HealthState(false, "refused"), checker.State.Current);
+        _time.Advance(TimeSpan.FromSeconds(10));
+        await _time.NextTimerAsync(Test.Deadline);
+        _time.Advance(TimeSpan.FromSeconds(10));
+        await _time.NextTimerAsync(Test.Deadline);
+
+        Assert.Equal(new HealthState(true, ""), checker.State.Current);
+        Assert.Equal(
+            [
+                "Information: starting health check for health.AggregateProber in 5s",
+                "Information: failure threshold hit, marking as unhealthy: refused",
+                "Information: success threshold hit, marking as healthy",
+            ],
+            _log.All);
+        await checker.StopAsync(CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task Ticks_missed_during_a_slow_probe_are_dropped()
+    {
+        var prober = new ScriptedProber("", "");
+        prober.During = () => _time.Jump(TimeSpan.FromSeconds(23));
+        using var checker = new HealthChecker(new ProbeOptions(), prober, null, _time, _log);
+        await checker.StartAsync(CancellationToken.None);
+
+        Assert.Equal(TimeSpan.FromSeconds(7), await _time.NextTimerAsync(Test.Deadline));
+        await checker.StopAsync(CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task A_stop_during_the_delay_is_immediate()
+    {
+        using var checker = new HealthChecker(new ProbeOptions { InitialDelay = TimeSpan.FromHours(1) }, new ScriptedProber(), null, _time, _log);
+        await checker.StartAsync(CancellationToken.None);
+        await checker.StopAsync(CancellationToken.None).WaitAsync(Test.Deadline);
+        Assert.Null(checker.State.Current);
+    }
+
+    [Fact]
+    public async Task A_bug_of_a_prober_ends_the_component()
+    {
+        using var checker = new HealthChecker(new ProbeOptions(), new ScriptedProber(), null, _time, _log);
+        await checker.StartAsync(CancellationToken.None);
+        await Assert.ThrowsAsync<InvalidOperationException>(() => checker.Completion.WaitAsync(Test.Deadline));
+        await checker.StopAsync(CancellationToken.None);
+    }
+
+    private sealed class ScriptedProber : IProber
+    {
+        private readonly Channel<string?> _results = Channel.CreateUnbounded<string?>();
+
+        public ScriptedProber(params string?[] results)
+        {
+            foreach (string? result in results) { _results.Writer.TryWrite(result); }
+        }
+
+        public Action During { get; set; } = () => { };
+
+        public Task<string?> ProbeAsync(CancellationToken stop)
+        {
+            During();
+            return _results.Reader.TryRead(out string? result) ? Task.FromResult(result) : throw new InvalidOperationException("asked too often");
+        }
+    }
+}
