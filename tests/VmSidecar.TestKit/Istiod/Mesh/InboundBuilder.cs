@@ -28,7 +28,7 @@ internal static class InboundBuilder
             {
                 new FilterChain
                 {
-                    Name = "virtualInbound-blackhole", FilterChainMatch = new FilterChainMatch { DestinationPort = InboundPort }, Filters = { FilterBuilder.Tcp(view, "BlackHoleCluster") },
+                    Name = "virtualInbound-blackhole", FilterChainMatch = new FilterChainMatch { DestinationPort = InboundPort }, Filters = { FilterBuilder.MetadataExchange(view), FilterBuilder.Tcp(view, "BlackHoleCluster") },
                 },
                 view.InboundPorts.SelectMany(p => OwnPort(view, p)),
                 EverythingElse(view),

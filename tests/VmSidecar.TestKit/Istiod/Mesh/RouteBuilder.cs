@@ -62,7 +62,7 @@ internal static class RouteBuilder
     {
         string portText = port.Number.ToString(CultureInfo.InvariantCulture);
         var host = new VirtualHost { Name = $"{service.Host}:{portText}", IncludeRequestAttemptCount = true };
-        foreach (string domain in view.AddressesOf(service).Prepend(service.Host).Concat(ShortNames(service)))
+        foreach (string domain in ShortNames(service).Prepend(service.Host).Concat(view.AddressesOf(service)))
         {
             host.Domains.Add(domain);
             if (view.IsOld) { host.Domains.Add($"{domain}:{portText}"); }
