@@ -102,12 +102,18 @@ internal sealed class BashCursor(string text)
         return true;
     }
 
-    /// <summary>The longest name here, possibly empty.</summary>
+    /// <summary>The longest name here, possibly empty; a continued line does not end it.</summary>
     public string TakeNamePrefix()
     {
         int end = EndOfName(Position);
         string name = text[Position..end];
         Position = end;
+        while (name.Length > 0 && Current == '\\' && Next == '\n')
+        {
+            int more = Math.Max(text.AsSpan(Position + 2).IndexOfAnyExcept(s_nameCharacters), 0);
+            name += text.Substring(Position + 2, more);
+            Position += 2 + more;
+        }
         return name;
     }
 
@@ -146,7 +152,7 @@ internal sealed class BashCursor(string text)
     private static bool LooksLikeAssignment(string word)
     {
         int equals = word.IndexOf('=', StringComparison.Ordinal);
-        return equals > 0 && word.AsSpan(0, equals).TrimEnd('+') is var name && !name.ContainsAnyExcept(s_nameCharacters) && !char.IsAsciiDigit(name[0]);
+        return equals > 0 && word.AsSpan(0, equals).TrimEnd('+') is { Length: > 0 } name && !name.ContainsAnyExcept(s_nameCharacters) && !char.IsAsciiDigit(name[0]);
     }
 
     private static readonly System.Buffers.SearchValues<char> s_nameCharacters =

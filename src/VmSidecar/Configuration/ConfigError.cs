@@ -9,5 +9,8 @@ namespace VmSidecar.Configuration;
 /// <param name="IsWarning">True: reported, but the start goes on.</param>
 internal sealed record ConfigError(string File, int Line, string Key, string Problem, string Fix, bool IsWarning = false)
 {
+    /// <summary>True for a mistake that time or the operator can mend while the agent runs: <c>check</c> counts it, a start reports it and goes on.</summary>
+    public bool IsMendable { get; init; }
+
     public override string ToString() => $"{File}{(Line > 0 ? $":{Line}" : "")}: {Key}: {Problem}. {Fix}";
 }

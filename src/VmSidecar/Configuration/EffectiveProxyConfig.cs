@@ -22,7 +22,15 @@ internal sealed class EffectiveProxyConfig
         ["terminationDrainDuration"] = "5s",
     };
 
-    public SettingOrigin OriginOf(string field) => _origins.GetValueOrDefault(field, SettingOrigin.Default);
+    /// <summary>Where the field, given by path, was set; for one that was not, where the message it belongs to was.</summary>
+    public SettingOrigin OriginOf(string field)
+    {
+        for (int end = field.Length; end > 0; end = field.AsSpan(0, end).LastIndexOf('.'))
+        {
+            if (_origins.TryGetValue(field[..end], out SettingOrigin origin)) { return origin; }
+        }
+        return SettingOrigin.Default;
+    }
 
     /// <summary>
     /// Lays <paramref name="layers"/> over the defaults, lowest first: scalars, lists and messages replace; proxyMetadata merges by key and proxyHeaders

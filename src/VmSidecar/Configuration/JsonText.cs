@@ -17,7 +17,7 @@ internal static class JsonText
             return Node(document.RootElement);
         }
         catch (JsonException) { return null; }
-        catch (InvalidOperationException) { return null; } // text with half a surrogate pair
+        catch (Exception e) when (e is ArgumentException or InvalidOperationException) { return null; } // half a surrogate pair, plain or escaped
     }
 
     private static JsonNode? Node(JsonElement element)

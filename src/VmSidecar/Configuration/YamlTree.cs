@@ -46,7 +46,9 @@ internal sealed class YamlTree
         }
         catch (YamlException e)
         {
-            errors.Add(new(path, (int)Math.Max(1, e.Start.Line), "file", $"is not YAML: {Clause(e.Message)}", "Correct the line, or copy mesh.yaml again from istioctl's output"));
+            int tab = Array.FindIndex(text.Split('\n'), line => line.AsSpan(0, line.Length - line.AsSpan().TrimStart().Length).Contains('\t') && line.Trim().Length > 0);
+            if (tab >= 0) { errors.Add(new(path, tab + 1, "file", "is indented with a tab, which YAML does not allow", "Indent with spaces")); return null; }
+            errors.Add(new(path, LineOf(e, text), "file", $"is not YAML: {Clause(e.Message)}", "Correct the line, or copy mesh.yaml again from istioctl's output"));
         }
         catch (Exception e) when (e is ArgumentException or InvalidOperationException or IndexOutOfRangeException or FormatException or OverflowException)
         {
@@ -54,6 +56,10 @@ internal sealed class YamlTree
         }
         return null;
     }
+
+    /// <summary>Where the parser stumbled, not where the construct began; the end of the text counts as its last line.</summary>
+    private static int LineOf(YamlException mistake, string text) =>
+        Math.Clamp((int)Math.Max(mistake.Start.Line, mistake.End.Line), 1, Math.Max(1, text.TrimEnd().Count(c => c == '\n') + 1));
 
     private static string Clause(string message) => message.ReplaceLineEndings(" ").TrimEnd('.', ' ');
 

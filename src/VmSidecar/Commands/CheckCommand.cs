@@ -1,0 +1,58 @@
+using System.Collections.Immutable;
+
+using VmSidecar.Configuration;
+using VmSidecar.Lifecycle;
+
+namespace VmSidecar.Commands;
+
+/// <summary>
+/// <c>check</c>: every setting with its effective value and origin, then every mistake and warning of all files and of the host. Touches nothing,
+/// asks nobody over the network. Ends with 0, or 78 when there is a mistake.
+/// </summary>
+internal static class CheckCommand
+{
+    /// <param name="paths">Where the files are.</param>
+    /// <param name="environment">The inherited environment.</param>
+    /// <param name="arguments">Flags as given to <c>run</c>.</param>
+    /// <param name="network">The host's network.</param>
+    /// <param name="time">For validity of certificates and token.</param>
+    /// <param name="output">Standard output.</param>
+    public static async Task<ExitCode> RunAsync(
+        HostPaths paths, IReadOnlyDictionary<string, string> environment, IReadOnlyList<string> arguments, INetworkFacts network, TimeProvider time, TextWriter output)
+    {
+        var flagErrors = new List<ConfigError>();
+        CommandLineFlags flags = CommandLineFlags.Parse(arguments, SettingOrigin.CommandLine, flagErrors);
+        ConfigLoad load = ConfigLoad.Read(paths, environment, flags, network);
+        IReadOnlyList<ConfigError> host = load.Options is { } options ? new HostChecks(options, time).Run() : [];
+        ImmutableArray<ConfigError> all = [.. flagErrors, .. load.Errors, .. host];
+
+        await WriteSettingsAsync(load.Settings, output);
+        ConfigError[] mistakes = [.. all.Where(e => !e.IsWarning)], warnings = [.. all.Where(e => e.IsWarning)];
+        await WriteListAsync("Warnings", warnings, output);
+        await WriteListAsync("Mistakes", mistakes, output);
+        if (mistakes.Length > 0 && load.Options is null) { await output.WriteLineAsync("\nFiles of the host (roots, token, Envoy) are looked at once the settings are right."); }
+        await output.WriteLineAsync(mistakes.Length == 0 ? $"\nOK{(warnings.Length > 0 ? ", with warnings" : "")}" : $"\n{mistakes.Length} to correct");
+        return mistakes.Length == 0 ? ExitCode.Stopped : ExitCode.Configuration;
+    }
+
+    private static async Task WriteSettingsAsync(ImmutableArray<EffectiveSetting> settings, TextWriter output)
+    {
+        int name = Math.Min(44, settings.Max(s => s.Name.Length)), value = Math.Min(48, settings.Max(s => OneLine(s.Value).Length));
+        await output.WriteLineAsync("Settings (value, origin):");
+        foreach (EffectiveSetting setting in settings)
+        {
+            await output.WriteLineAsync($"  {setting.Name.PadRight(name)}  {OneLine(setting.Value).PadRight(value)}  {setting.Origin}");
+        }
+    }
+
+    private static async Task WriteListAsync(string title, ConfigError[] errors, TextWriter output)
+    {
+        if (errors.Length == 0) { return; }
+        await output.WriteLineAsync($"\n{title}:");
+        foreach (ConfigError error in errors) { await output.WriteLineAsync($"  {OneLine(error.ToString())}"); }
+    }
+
+    /// <summary>Control characters could forge lines or move the cursor of whoever reads this.</summary>
+    private static string OneLine(string text) =>
+        text.Length == 0 ? "''" : string.Concat(text.Select(c => char.IsControl(c) ? $"\\x{(int)c:x2}" : $"{c}"));
+}
