@@ -1,5 +1,4 @@
 using VmSidecar.Commands;
-using VmSidecar.Configuration;
 using VmSidecar.Lifecycle;
 using VmSidecar.TestKit;
 using VmSidecar.Tests.Configuration;

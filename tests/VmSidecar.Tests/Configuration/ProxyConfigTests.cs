@@ -151,10 +151,10 @@ public sealed class ProxyConfigTests
             var random = new Random(seed);
             string text = new([.. Enumerable.Range(0, random.Next(0, 80)).Select(_ => Alphabet[random.Next(Alphabet.Length)])]);
             ProxyConfigDocument.ReadMesh("f", text, []);
-            GoValue.TryUnquote(text, out _);
-            GoValue.TryDuration(text, out _);
-            HostPort.TryParse(text, out _);
-            JsonText.Parse(text);
+            _ = GoValue.TryUnquote(text, out _);
+            _ = GoValue.TryDuration(text, out _);
+            _ = HostPort.TryParse(text, out _);
+            _ = JsonText.Parse(text);
         }
     }
 }
