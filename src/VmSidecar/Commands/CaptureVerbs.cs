@@ -10,7 +10,7 @@ internal static class CaptureVerbs
 {
     public static IEnumerable<Command> Create(Cli cli) =>
     [
-        PassThrough(cli, "iptables", "Capture rules: apply, clean, show, diff", (verbs, arguments, stop) => verbs.RunAsync(arguments, stop)),
+        PassThrough(cli, "iptables", "Capture rules: apply, clean, show, diff, watch", (verbs, arguments, stop) => verbs.RunAsync(arguments, stop)),
         PassThrough(cli, "istio-iptables", "Classic: program the capture rules", (verbs, arguments, stop) => verbs.RunClassicAsync(arguments, stop)),
         PassThrough(cli, "istio-clean-iptables", "Classic: remove the capture rules", (verbs, arguments, stop) => verbs.RunClassicCleanAsync(arguments, stop)),
     ];
@@ -30,7 +30,7 @@ internal static class CaptureVerbs
         var paths = new HostPaths(root);
         List<ConfigError> errors = [];
         EffectiveEnvironment environment = EffectiveEnvironment.Load(paths, cli.Environment, errors);
-        return new IptablesCommand(new CommandRunner(TimeSpan.FromSeconds(30), TimeProvider.System), paths, environment.ToDictionary(), cli.Out, cli.Error)
+        return new IptablesCommand(new CommandRunner(TimeSpan.FromSeconds(60), TimeProvider.System), paths, environment.ToDictionary(), cli.Out, cli.Error)
         {
             Origin = name => environment.TryGet(name, out Setting setting) ? (setting.Origin.Source, setting.Origin.Line) : ("environment", 0),
         };

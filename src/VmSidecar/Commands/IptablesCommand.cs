@@ -1,5 +1,7 @@
 using System.Collections.Immutable;
 using System.Text.Json.Nodes;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using VmSidecar.Configuration;
 using VmSidecar.Iptables;
 using VmSidecar.Lifecycle;
@@ -8,7 +10,7 @@ using VmSidecar.Linux.Processes;
 namespace VmSidecar.Commands;
 
 /// <summary>
-/// The verbs <c>iptables apply | clean | show | diff</c>, and the classic <c>istio-iptables</c> and <c>istio-clean-iptables</c>. Decides exit codes and words;
+/// The verbs <c>iptables apply | clean | show | diff | watch</c>, and the classic <c>istio-iptables</c> and <c>istio-clean-iptables</c>. Decides exit codes and words;
 /// <see cref="IptablesRunner"/> does the work.
 /// </summary>
 /// <param name="commands">Runs the tools.</param>
@@ -28,6 +30,11 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     /// <summary>Where a variable was set, for messages.</summary>
     public Func<string, (string File, int Line)> Origin { get; init; } = _ => ("environment", 0);
 
+    /// <summary>The next line of whoever sits at the terminal, for <c>--confirm</c>; null: nobody does.</summary>
+    public Func<string?> ReadLine { get; init; } = () => null;
+
+    public ILogger Log { get; init; } = NullLogger.Instance;
+
     private IptablesRunner Runner => new(commands, paths.At("run/vmsidecar"), Time);
 
     /// <summary><c>iptables VERB [flags]</c>; the flags are istio-iptables' and <c>--json</c>.</summary>
@@ -35,9 +42,16 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     {
         string verb = arguments.Count > 0 ? arguments[0] : "";
         bool json = arguments.Contains("--json");
-        string[] flags = [.. arguments.Skip(1).Where(a => a != "--json")];
+        if (!OwnFlags.TryTake([.. arguments.Skip(1).Where(a => a != "--json")], out OwnFlags own, out string problem))
+        {
+            error.WriteLine($"Error: {problem}");
+            return Task.FromResult((int)ExitCode.CommandFailed);
+        }
+        IReadOnlyList<string> flags = own.Rest;
         return verb switch
         {
+            "apply" when own.Confirm is { } patience => GuardAsync(flags, options => ConfirmAsync(options, patience, stop)),
+            "watch" => GuardAsync(flags, options => WatchAsync(options, own.Watch, stop)),
             "apply" => GuardAsync(flags, options => ApplyAsync(options, json, stop)),
             "clean" => GuardAsync(flags, options => CleanAsync(options, json, stop), cleaning: true),
             "show" => GuardAsync(flags, options => Task.FromResult(Show(options, json))),
@@ -58,7 +72,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
 
     private int Usage()
     {
-        error.WriteLine("usage: vmsidecar iptables apply|clean|show|diff [--backend auto|iptables-nft|iptables-legacy|nftables] [--json] [flags of istio-iptables]");
+        error.WriteLine("usage: vmsidecar iptables apply|clean|show|diff|watch [--confirm SECONDS] [--repair] [--failure-mode closed|open] [--interval SECONDS] [--backend auto|iptables-nft|iptables-legacy|nftables] [--json] [flags of istio-iptables]");
         return (int)ExitCode.CommandFailed;
     }
 
@@ -94,6 +108,37 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     {
         bool changed = await Runner.ApplyAsync(options, stop).ConfigureAwait(false);
         Say(json, "applied", changed, changed ? "capture rules are in place" : "capture rules are in place already, nothing to do");
+        return 0;
+    }
+
+    /// <summary>
+    /// For people on ssh: takes the rules back unless a line comes within <paramref name="patience"/>. A connection the rules have cut brings no line; a
+    /// terminal that hangs up ends <paramref name="stop"/>, which takes them back too.
+    /// </summary>
+    private async Task<int> ConfirmAsync(CaptureOptions options, TimeSpan patience, CancellationToken stop)
+    {
+        RuleSnapshot before = await Runner.SnapshotAsync(stop).ConfigureAwait(false);
+        bool confirmed = false;
+        try
+        {
+            await Runner.ApplyAsync(options, stop).ConfigureAwait(false);
+            await output.WriteLineAsync($"capture rules are in place; press Enter within {patience.TotalSeconds:0} s to keep them").ConfigureAwait(false);
+            Task<string?> line = Task.Run(ReadLine, CancellationToken.None); // a terminal's read cannot be cancelled; it ends with the process
+            await Task.WhenAny(line, Task.Delay(patience, Time, stop)).ConfigureAwait(false);
+            confirmed = line.IsCompletedSuccessfully && await line.ConfigureAwait(false) is not null;
+        }
+        finally
+        {
+            if (!confirmed) { await Runner.ReturnAsync(before, CancellationToken.None).ConfigureAwait(false); }
+        }
+        await output.WriteLineAsync(confirmed ? "kept" : "not confirmed: the rules are what they were before").ConfigureAwait(false);
+        return confirmed ? 0 : (int)ExitCode.Fatal;
+    }
+
+    /// <summary>Stays and keeps an eye on the rules; privileged, beside the daemon. Ends with <paramref name="stop"/> and leaves the rules as they are.</summary>
+    private async Task<int> WatchAsync(CaptureOptions options, CaptureWatchOptions watch, CancellationToken stop)
+    {
+        await new CaptureWatch(Runner, options, watch, Time, Log).RunAsync(stop).ConfigureAwait(false);
         return 0;
     }
 

@@ -49,6 +49,19 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         return changed;
     }
 
+    /// <summary>What stands there now, for <see cref="ReturnAsync"/>.</summary>
+    public async Task<RuleSnapshot> SnapshotAsync(CancellationToken stop) =>
+        new(await Kernel.InspectAsync(stop).ConfigureAwait(false), await _native.ListAsync(stop).ConfigureAwait(false));
+
+    /// <summary>Takes back every change since <paramref name="before"/>: nothing of ours, or what was there.</summary>
+    public async Task ReturnAsync(RuleSnapshot before, CancellationToken stop)
+    {
+        if (!before.HasOurs) { await CleanAsync(stop).ConfigureAwait(false); return; }
+        using CaptureLock held = await LockAsync(stop).ConfigureAwait(false);
+        await _native.ReturnAsync(before.Native, stop).ConfigureAwait(false);
+        foreach (InstalledRules variant in before.Variants) { await RollBackAsync(variant, stop).ConfigureAwait(false); }
+    }
+
     /// <summary>How the kernel differs from the program, both families, and the back end looked at.</summary>
     public async Task<(string Backend, ImmutableArray<(IpFamily Family, TableDiff Diff)> Tables)> DiffAsync(CaptureOptions options, CancellationToken stop)
     {

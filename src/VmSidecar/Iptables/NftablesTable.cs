@@ -49,13 +49,22 @@ internal sealed class NftablesTable(ICommandRunner runner, string stateFolder)
         return true;
     }
 
+    /// <summary>Makes the table what it was.</summary>
+    public async Task ReturnAsync(string? listed, CancellationToken stop)
+    {
+        if (listed is null) { await CleanAsync(stop).ConfigureAwait(false); return; }
+        await runner.RunAsync("nft", ["-f", "-"], $"add table {NftText.Table}\ndelete table {NftText.Table}\n{listed}", stop).ConfigureAwait(false);
+        File.Delete(Note); // it was of the options that are taken back: the next apply loads anew
+    }
+
     private async Task<string[]> TablesAsync(CancellationToken stop)
     {
         CommandResult listed = await runner.RunAsync("nft", ["list", "tables"], "", stop).ConfigureAwait(false);
         return listed.Succeeded ? [.. listed.Output.Split('\n').Where(l => l.StartsWith("table ", StringComparison.Ordinal)).Select(l => l["table ".Length..].Trim())] : [];
     }
 
-    private async Task<string?> ListAsync(CancellationToken stop)
+    /// <summary>Our table as nft prints it, which nft can read again; null: there is none.</summary>
+    public async Task<string?> ListAsync(CancellationToken stop)
     {
         CommandResult listed = await runner.RunAsync("nft", ["-s", "-n", "list", "table", .. NftText.Table.Split(' ')], "", stop).ConfigureAwait(false);
         return listed.Succeeded ? listed.Output : null;

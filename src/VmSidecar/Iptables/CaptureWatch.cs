@@ -1,0 +1,115 @@
+using System.Collections.Immutable;
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.Extensions.Logging;
+using VmSidecar.Configuration;
+using VmSidecar.Lifecycle;
+
+namespace VmSidecar.Iptables;
+
+/// <summary>
+/// Looks at the rules and at Envoy in turn, and says once when either changes: rules that others flushed or changed, an Envoy that is gone. Repairs and
+/// lifts only where asked to; <see cref="CaptureWatchPolicy"/> decides, this acts. Runs privileged, apart from the daemon.
+/// </summary>
+internal sealed class CaptureWatch(IptablesRunner runner, CaptureOptions options, CaptureWatchOptions watch, TimeProvider time, ILogger log)
+{
+    /// <summary>Whether somebody accepts on the outbound port; a seam for tests.</summary>
+    public Func<CancellationToken, Task<bool>>? IsServed { get; init; }
+
+    /// <summary>Until <paramref name="stop"/>.</summary>
+    public async Task RunAsync(CancellationToken stop)
+    {
+        var policy = new CaptureWatchPolicy(watch);
+        try
+        {
+            while (true) // ends by cancellation only
+            {
+                await LookAsync(policy, stop).ConfigureAwait(false);
+                await Task.Delay(watch.Interval, time, stop).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            // asked to end
+        }
+    }
+
+    private async Task LookAsync(CaptureWatchPolicy policy, CancellationToken stop)
+    {
+        try
+        {
+            bool served = await (IsServed ?? ConnectAsync)(stop).ConfigureAwait(false);
+            ImmutableArray<(IpFamily Family, TableDiff Diff)> drift = (await runner.DiffAsync(options, stop).ConfigureAwait(false)).Tables;
+            CaptureAct act = policy.Decide(!drift.IsEmpty, served, time.GetUtcNow());
+            switch (act)
+            {
+                case CaptureAct.Alarm:
+                    CaptureLog.Drifted(log, string.Join("; ", drift.Select(d => d.Diff.ToString().ReplaceLineEndings(" "))));
+                    break;
+                case CaptureAct.Repair:
+                    CaptureLog.Repairing(log, string.Join("; ", drift.Select(d => d.Diff.ToString().ReplaceLineEndings(" "))));
+                    await runner.ApplyAsync(options, stop).ConfigureAwait(false);
+                    break;
+                case CaptureAct.Lift:
+                    CaptureLog.Lifting(log, watch.DeadLimit);
+                    await runner.CleanAsync(stop).ConfigureAwait(false);
+                    break;
+                case CaptureAct.Restore:
+                    CaptureLog.Restoring(log);
+                    await runner.ApplyAsync(options, stop).ConfigureAwait(false);
+                    break;
+                case CaptureAct.Settled:
+                    CaptureLog.Settled(log);
+                    break;
+                default:
+                    break;
+            }
+        }
+        catch (FatalException e)
+        {
+            if (policy.IsNewTrouble(e.Message)) { CaptureLog.Failed(log, e.Message); }
+        }
+    }
+
+    private async Task<bool> ConnectAsync(CancellationToken stop)
+    {
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(2), time);
+        using var both = CancellationTokenSource.CreateLinkedTokenSource(stop, patience.Token);
+        try
+        {
+            await socket.ConnectAsync(new IPEndPoint(IPAddress.Loopback, options.ProxyPort), both.Token).ConfigureAwait(false);
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        {
+            return false;
+        }
+    }
+}
+
+/// <summary>The lines of <see cref="CaptureWatch"/>.</summary>
+internal static partial class CaptureLog
+{
+    [LoggerMessage(1, LogLevel.Warning, "capture rules have been changed by others: {Difference}. Run 'vmsidecar iptables apply' to put them right")]
+    public static partial void Drifted(ILogger log, string difference);
+
+    [LoggerMessage(2, LogLevel.Warning, "capture rules have been changed by others, putting them right: {Difference}")]
+    public static partial void Repairing(ILogger log, string difference);
+
+    [LoggerMessage(3, LogLevel.Error, "Envoy has been gone for {Limit} and failure-mode is open: LIFTING capture, traffic now leaves this host outside the mesh")]
+    public static partial void Lifting(ILogger log, TimeSpan limit);
+
+    [LoggerMessage(4, LogLevel.Warning, "Envoy is back: capture rules go on again")]
+    public static partial void Restoring(ILogger log);
+
+    [LoggerMessage(5, LogLevel.Information, "capture rules are as they should be again")]
+    public static partial void Settled(ILogger log);
+
+    [LoggerMessage(6, LogLevel.Error, "cannot look after the capture rules: {Problem}")]
+    public static partial void Failed(ILogger log, string problem);
+}

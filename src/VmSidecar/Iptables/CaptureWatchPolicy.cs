@@ -1,0 +1,69 @@
+using VmSidecar.Configuration;
+
+namespace VmSidecar.Iptables;
+
+/// <summary>What to do about the rules after a look at them and at Envoy. Remembers what was said and done, so that each change is acted on once. No I/O.</summary>
+internal sealed class CaptureWatchPolicy(CaptureWatchOptions options)
+{
+    private DateTimeOffset? _goneSince;
+    private bool _lifted;
+    private bool _alarmed;
+    private string _trouble = "";
+
+    public CaptureAct Decide(bool drifted, bool served, DateTimeOffset now)
+    {
+        _trouble = "";
+        _goneSince = served ? null : _goneSince ?? now;
+        if (_lifted)
+        {
+            if (!served) { return CaptureAct.None; }
+            _lifted = _alarmed = false;
+            return CaptureAct.Restore;
+        }
+        if (options.FailOpen && _goneSince is { } since && now - since >= options.DeadLimit)
+        {
+            _lifted = true;
+            return CaptureAct.Lift;
+        }
+        if (!drifted)
+        {
+            bool settled = _alarmed;
+            _alarmed = false;
+            return settled ? CaptureAct.Settled : CaptureAct.None;
+        }
+        if (options.Repair) { return CaptureAct.Repair; }
+        if (_alarmed) { return CaptureAct.None; }
+        _alarmed = true;
+        return CaptureAct.Alarm;
+    }
+
+    /// <summary>False for what was said at the look before.</summary>
+    public bool IsNewTrouble(string problem)
+    {
+        bool isNew = problem != _trouble;
+        _trouble = problem;
+        return isNew;
+    }
+}
+
+/// <summary>The outcome of <see cref="CaptureWatchPolicy.Decide"/>.</summary>
+internal enum CaptureAct
+{
+    /// <summary>All is as it was at the last look.</summary>
+    None,
+
+    /// <summary>Say that the rules drifted.</summary>
+    Alarm,
+
+    /// <summary>Say so and apply.</summary>
+    Repair,
+
+    /// <summary>Take the rules off, loudly.</summary>
+    Lift,
+
+    /// <summary>Put them on again.</summary>
+    Restore,
+
+    /// <summary>Say that a drift has gone.</summary>
+    Settled,
+}

@@ -1,0 +1,48 @@
+using VmSidecar.Configuration;
+using VmSidecar.Iptables;
+using Xunit;
+
+namespace VmSidecar.Tests.Iptables;
+
+/// <summary>Each change is acted on once, and capture is lifted only when asked and only after the limit.</summary>
+public sealed class CaptureWatchPolicyTests
+{
+    private static readonly DateTimeOffset s_start = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
+
+    [Fact]
+    public void A_drift_is_said_once_and_its_end_once()
+    {
+        var policy = new CaptureWatchPolicy(CaptureWatchOptions.Default);
+        Assert.Equal(
+            [CaptureAct.None, CaptureAct.Alarm, CaptureAct.None, CaptureAct.Settled, CaptureAct.None, CaptureAct.Alarm],
+            new[] { false, true, true, false, false, true }.Select((d, i) => policy.Decide(d, served: true, s_start.AddSeconds(10 * i))));
+    }
+
+    [Fact]
+    public void With_repair_every_drift_is_put_right()
+    {
+        var policy = new CaptureWatchPolicy(CaptureWatchOptions.Default with { Repair = true });
+        Assert.Equal([CaptureAct.Repair, CaptureAct.None, CaptureAct.Repair], new[] { true, false, true }.Select(d => policy.Decide(d, served: true, s_start)));
+    }
+
+    [Fact]
+    public void Closed_never_lifts()
+    {
+        var policy = new CaptureWatchPolicy(CaptureWatchOptions.Default);
+        for (int i = 0; i < 1000; i++) { Assert.Equal(CaptureAct.None, policy.Decide(drifted: false, served: false, s_start.AddMinutes(i))); }
+    }
+
+    [Fact]
+    public void Open_lifts_after_the_limit_and_restores_when_Envoy_is_back()
+    {
+        var policy = new CaptureWatchPolicy(CaptureWatchOptions.Default with { FailOpen = true, Repair = true });
+        Assert.Equal(CaptureAct.None, policy.Decide(false, served: false, s_start));
+        Assert.Equal(CaptureAct.None, policy.Decide(false, served: true, s_start.AddSeconds(50))); // back in time: the clock starts anew
+        Assert.Equal(CaptureAct.None, policy.Decide(false, served: false, s_start.AddSeconds(55)));
+        Assert.Equal(CaptureAct.None, policy.Decide(false, served: false, s_start.AddSeconds(114)));
+        Assert.Equal(CaptureAct.Lift, policy.Decide(false, served: false, s_start.AddSeconds(115)));
+        Assert.Equal(CaptureAct.None, policy.Decide(true, served: false, s_start.AddSeconds(125))); // our own doing is no drift
+        Assert.Equal(CaptureAct.Restore, policy.Decide(true, served: true, s_start.AddSeconds(135)));
+        Assert.Equal(CaptureAct.None, policy.Decide(false, served: true, s_start.AddSeconds(145)));
+    }
+}

@@ -1,0 +1,163 @@
+using System.Text.Json.Nodes;
+using VmSidecar.Commands;
+using VmSidecar.Configuration;
+using VmSidecar.Linux.Processes;
+using VmSidecar.TestKit;
+using Xunit;
+
+namespace VmSidecar.Tests.Iptables;
+
+/// <summary>The verbs as an operator meets them: words, exit codes, and what they leave undone.</summary>
+public sealed class IptablesCommandTests
+{
+    private static readonly Dictionary<string, string> s_vm = new()
+    {
+        ["ISTIO_INBOUND_PORTS"] = "*", ["ISTIO_SERVICE_CIDR"] = "*", ["ISTIO_LOCAL_EXCLUDE_PORTS"] = "22,15090,15021,15020", ["ISTIO_META_DNS_CAPTURE"] = "true", ["PROXY_UID"] = "113", ["PROXY_GID"] = "113",
+    };
+
+    private readonly StringWriter _out = new(), _error = new();
+
+    [Fact]
+    public async Task Custom_rules_leave_the_host_alone()
+    {
+        IptablesCommand command = Command(new Untouchable(), new(s_vm) { ["ISTIO_CUSTOM_IP_TABLES"] = "true" });
+        Assert.Equal(0, await command.RunAsync(["apply"], CancellationToken.None));
+        Assert.Equal(0, await command.RunAsync(["clean"], CancellationToken.None));
+        Assert.Equal(0, await command.RunClassicAsync([], CancellationToken.None));
+        Assert.Equal(0, await command.RunClassicCleanAsync([], CancellationToken.None));
+    }
+
+    [Fact]
+    public async Task A_mistake_stops_apply_before_any_command_and_names_its_place()
+    {
+        IptablesCommand command = Command(new Untouchable(), new(s_vm) { ["ISTIO_SERVICE_CIDR"] = "10.0.0.0/8;reboot" });
+        Assert.Equal(78, await command.RunAsync(["apply"], CancellationToken.None));
+        Assert.Contains("cluster.env:4: ISTIO_SERVICE_CIDR: '10.0.0.0/8;reboot' is not an address range", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("", "usage: vmsidecar iptables")]
+    [InlineData("frobnicate", "usage: vmsidecar iptables")]
+    [InlineData("apply --nonsense", "Error: unknown flag: --nonsense")]
+    [InlineData("apply --confirm soon", "Error: invalid argument \"soon\" for --confirm")]
+    [InlineData("watch --failure-mode ajar", "Error: invalid argument \"ajar\" for --failure-mode")]
+    public async Task Bad_usage_is_255_as_for_the_classic_command(string line, string said)
+    {
+        Assert.Equal(255, await Command(new Untouchable(), s_vm).RunAsync(line.Split(' ', StringSplitOptions.RemoveEmptyEntries), CancellationToken.None));
+        Assert.Contains(said, _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Show_prints_what_apply_would_load_each_rule_with_its_reason()
+    {
+        IptablesCommand command = Command(new Untouchable(), s_vm);
+        Assert.Equal(0, await command.RunAsync(["show"], CancellationToken.None));
+        string shown = _out.ToString();
+        Assert.Contains("*nat\n", shown, StringComparison.Ordinal);
+        Assert.All(shown.Split('\n').Where(l => l.StartsWith("-A", StringComparison.Ordinal)), l => Assert.Matches("--comment \"vmsidecar: [A-Za-z0-9 ,:.-]+\"", l));
+        Assert.Contains("-d 127.0.0.53/32 -p udp -m udp --dport 53", shown, StringComparison.Ordinal);
+        _out.GetStringBuilder().Clear();
+        Assert.Equal(0, await command.RunAsync(["show", "--json"], CancellationToken.None));
+        Assert.All(JsonNode.Parse(_out.ToString())!.AsArray(), rule => Assert.NotEqual("", rule!["why"]!.ToString()));
+        _out.GetStringBuilder().Clear();
+        Assert.Equal(0, await command.RunAsync(["show", "--backend=nftables"], CancellationToken.None));
+        Assert.Contains("add table inet vmsidecar", _out.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_classic_dry_run_prints_and_touches_nothing()
+    {
+        Assert.Equal(0, await Command(new Untouchable(), s_vm).RunClassicAsync(["-p", "16001", "--dry-run"], CancellationToken.None));
+        Assert.Contains("--to-ports 16001", _out.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Without_any_tool_the_failure_says_what_to_install()
+    {
+        var nothing = new Answering((program, _) => new CommandResult(CommandResult.NotStarted, "", $"{program} is not installed"));
+        Assert.Equal(1, await Command(nothing, s_vm).RunAsync(["apply"], CancellationToken.None));
+        Assert.Contains("is not installed", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Cleaning_works_with_a_broken_configuration()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        Assert.Equal(0, await Command(lab.Vm.Commands, s_vm, lab.State).RunAsync(["apply"], CancellationToken.None));
+        Assert.Equal(0, await Command(lab.Vm.Commands, s_vm, lab.State).RunAsync(["diff"], CancellationToken.None));
+        Assert.Equal(1, await Command(lab.Vm.Commands, new(s_vm) { ["ENVOY_PORT"] = "16001" }, lab.State).RunAsync(["diff"], CancellationToken.None));
+        Assert.Contains("missing  -A ISTIO_REDIRECT", _out.ToString(), StringComparison.Ordinal);
+        Assert.Equal(0, await Command(lab.Vm.Commands, new() { ["ISTIO_INBOUND_PORTS"] = "x" }, lab.State).RunAsync(["clean"], CancellationToken.None));
+        Assert.DoesNotContain("ISTIO", await lab.SaveAsync(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("auto")]
+    [InlineData("nftables")]
+    public async Task Unconfirmed_rules_are_taken_back_and_confirmed_ones_stay(string backend)
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        string[] apply = ["apply", "--confirm", "30", "--backend", backend];
+        string before = await lab.Vm.RunAsync("nft -s list ruleset");
+        var time = new ManualTimeProvider();
+        Task<int> waiting = Command(lab.Vm.Commands, s_vm, lab.State, time, () => { new ManualResetEventSlim().Wait(Test.Deadline); return null; }).RunAsync(apply, CancellationToken.None);
+        Assert.Equal(TimeSpan.FromSeconds(30), await NextAsync(time));
+        Assert.Contains("15001", await lab.Vm.RunAsync("nft -s list ruleset"), StringComparison.Ordinal);
+        time.Advance(TimeSpan.FromSeconds(30));
+        Assert.Equal(1, await waiting.WaitAsync(Test.Deadline));
+        Assert.Equal(before, await lab.Vm.RunAsync("nft -s list ruleset"));
+
+        Assert.Equal(0, await Command(lab.Vm.Commands, s_vm, lab.State, null, () => "").RunAsync(apply, CancellationToken.None));
+        string kept = await lab.Vm.RunAsync("nft -s list ruleset");
+        Assert.Equal(1, await Command(lab.Vm.Commands, new(s_vm) { ["ENVOY_PORT"] = "16001" }, lab.State, null, () => null).RunAsync(apply, CancellationToken.None));
+        Assert.Equal(kept, await lab.Vm.RunAsync("nft -s list ruleset"));
+    }
+
+    [Fact]
+    public async Task Watch_repairs_what_others_flushed()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        var time = new ManualTimeProvider();
+        Assert.Equal(0, await Command(lab.Vm.Commands, s_vm, lab.State).RunAsync(["apply"], CancellationToken.None));
+        using var stop = new CancellationTokenSource();
+        Task<int> watching = Command(lab.Vm.Commands, s_vm, lab.State, time).RunAsync(["watch", "--repair", "--interval", "10"], stop.Token);
+        await NextAsync(time, TimeSpan.FromSeconds(10));
+        await lab.Vm.RunAsync("iptables-nft -t nat -F");
+        time.Advance(TimeSpan.FromSeconds(10));
+        await NextAsync(time, TimeSpan.FromSeconds(10));
+        Assert.Equal(0, await Command(lab.Vm.Commands, s_vm, lab.State).RunAsync(["diff"], CancellationToken.None));
+        await stop.CancelAsync();
+        Assert.Equal(0, await watching.WaitAsync(Test.Deadline));
+    }
+
+    /// <summary>Skips the timers of the probe and the lock.</summary>
+    private static async Task<TimeSpan> NextAsync(ManualTimeProvider time, TimeSpan? wanted = null)
+    {
+        while (true)
+        {
+            TimeSpan armed = await time.NextTimerAsync(Test.Deadline);
+            if (armed == (wanted ?? TimeSpan.FromSeconds(30))) { return armed; }
+        }
+    }
+
+    private IptablesCommand Command(ICommandRunner commands, Dictionary<string, string> environment, string? root = null, TimeProvider? time = null, Func<string?>? readLine = null) =>
+        new(commands, new HostPaths(root ?? "/nonexistent"), environment, _out, _error)
+        {
+            Host = () => new CaptureHost { ResolvConf = "nameserver 127.0.0.53\n", Passwd = "istio-proxy:x:113:113:::\n" },
+            Origin = _ => ("cluster.env", 4),
+            Time = time ?? TimeProvider.System,
+            ReadLine = readLine ?? (() => null),
+        };
+
+    /// <summary>Fails the test when anything is run.</summary>
+    private sealed class Untouchable : ICommandRunner
+    {
+        public Task<CommandResult> RunAsync(string program, IReadOnlyList<string> arguments, string input, CancellationToken stop) =>
+            throw new InvalidOperationException($"{program} must not run");
+    }
+
+    private sealed class Answering(Func<string, IReadOnlyList<string>, CommandResult> answer) : ICommandRunner
+    {
+        public Task<CommandResult> RunAsync(string program, IReadOnlyList<string> arguments, string input, CancellationToken stop) => Task.FromResult(answer(program, arguments));
+    }
+}
