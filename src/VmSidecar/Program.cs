@@ -8,7 +8,7 @@ using VmSidecar.Lifecycle;
 var environment = Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
     .ToDictionary(e => (string)e.Key, e => (string?)e.Value ?? "", StringComparer.Ordinal);
 string calledAs = Path.GetFileName(Environment.GetCommandLineArgs()[0]);
-var cli = new Cli(Console.Out, Console.Error, environment, calledAs);
+var cli = new Cli(Console.Out, Console.Error, environment, calledAs) { ReadLine = Console.In.ReadLine };
 
 var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xDS relay, DNS, traffic capture, Envoy")
 {

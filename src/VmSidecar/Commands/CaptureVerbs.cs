@@ -1,13 +1,20 @@
 using System.CommandLine;
+using System.Runtime.InteropServices;
+
+using Microsoft.Extensions.Logging;
 
 using VmSidecar.Configuration;
 using VmSidecar.Linux.Processes;
+using VmSidecar.Logging;
 
 namespace VmSidecar.Commands;
 
 /// <summary>Puts <see cref="IptablesCommand"/> on the command line: <c>iptables VERB</c> and the classic <c>istio-iptables</c>, <c>istio-clean-iptables</c>. All flags pass through to it.</summary>
 internal static class CaptureVerbs
 {
+    /// <summary>What <c>watch</c> says goes to standard output, for the journal of its own unit; the log file belongs to the daemon.</summary>
+    private static readonly LogOptions s_log = new(File: null, Json: false, LogLevel.Information, [], Console: true);
+
     public static IEnumerable<Command> Create(Cli cli) =>
     [
         PassThrough(cli, "iptables", "Capture rules: apply, clean, show, diff, watch", (verbs, arguments, stop) => verbs.RunAsync(arguments, stop)),
@@ -20,18 +27,31 @@ internal static class CaptureVerbs
         Option<string> root = cli.RootOption();
         var command = new Command(name, description) { root };
         command.TreatUnmatchedTokensAsErrors = false;
-        command.SetAction((parsed, stop) => act(Make(cli, parsed.GetValue(root)!), [.. parsed.UnmatchedTokens], stop));
+        command.SetAction((parsed, stop) => RunAsync(cli, parsed.GetValue(root)!, [.. parsed.UnmatchedTokens], act, stop));
         return command;
     }
 
+    /// <summary>A signal ends the verb in order: a change under way is taken back or left whole, an unconfirmed one is taken back, also when the terminal hangs up.</summary>
+    private static async Task<int> RunAsync(Cli cli, string root, string[] arguments, Func<IptablesCommand, IReadOnlyList<string>, CancellationToken, Task<int>> act, CancellationToken stop)
+    {
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        void End(PosixSignalContext signal) { signal.Cancel = true; ended.Cancel(); }
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, End), terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, End),
+            hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, End);
+        using SidecarLogging logging = SidecarLogging.Open(s_log, cli.Environment.ContainsKey("JOURNAL_STREAM"), out _);
+        return await act(Make(cli, root, logging), arguments, ended.Token);
+    }
+
     /// <summary>Rules are programmed from the same files as the daemon reads; a mistake elsewhere in them does not stop it.</summary>
-    private static IptablesCommand Make(Cli cli, string root)
+    private static IptablesCommand Make(Cli cli, string root, SidecarLogging logging)
     {
         var paths = new HostPaths(root);
         List<ConfigError> errors = [];
         EffectiveEnvironment environment = EffectiveEnvironment.Load(paths, cli.Environment, errors);
         return new IptablesCommand(new CommandRunner(TimeSpan.FromSeconds(60), TimeProvider.System), paths, environment.ToDictionary(), cli.Out, cli.Error)
         {
+            ReadLine = cli.ReadLine,
+            Log = logging.Factory.CreateLogger("default"),
             Origin = name => environment.TryGet(name, out Setting setting) ? (setting.Origin.Source, setting.Origin.Line) : ("environment", 0),
         };
     }

@@ -12,6 +12,9 @@ internal sealed record Cli(TextWriter Out, TextWriter Error, IReadOnlyDictionary
     /// <summary>The setting that relocates every classic path.</summary>
     public const string RootVariable = "VMSIDECAR_ROOT";
 
+    /// <summary>The next line of standard input; null at its end.</summary>
+    public Func<string?> ReadLine { get; init; } = () => null;
+
     /// <summary><c>--root DIR</c>: all classic paths are taken below it.</summary>
     public Option<string> RootOption() => new("--root")
     {

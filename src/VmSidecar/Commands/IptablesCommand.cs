@@ -102,6 +102,11 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
             await error.WriteLineAsync(e.Message).ConfigureAwait(false);
             return (int)ExitCode.Fatal;
         }
+        catch (OperationCanceledException)
+        {
+            await error.WriteLineAsync("interrupted").ConfigureAwait(false);
+            return (int)ExitCode.Fatal;
+        }
     }
 
     private async Task<int> ApplyAsync(CaptureOptions options, bool json, CancellationToken stop)

@@ -122,10 +122,14 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
             string input = RestorePlan.Apply(IptablesProgram.For(options, family), chosen.Of(family));
             if (input.Length == 0) { continue; }
             changed = true;
-            if (await Kernel.RestoreAsync(chosen.Tools, family, input, stop).ConfigureAwait(false) is { } refused)
+            try
             {
-                await RollBackAsync(chosen, stop).ConfigureAwait(false);
-                throw Failed(refused);
+                if (await Kernel.RestoreAsync(chosen.Tools, family, input, stop).ConfigureAwait(false) is { } refused) { throw Failed(refused); }
+            }
+            catch (Exception e) when (e is FatalException or OperationCanceledException)
+            {
+                await RollBackAsync(chosen, CancellationToken.None).ConfigureAwait(false);
+                throw;
             }
         }
         return changed;
@@ -140,7 +144,9 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
             string input = RestorePlan.Return(now, before.Of(family));
             if (input.Length > 0) { await Kernel.RestoreAsync(before.Tools, family, input, stop).ConfigureAwait(false); }
         }
-        if (!before.HasOurs) { await _created.RemoveEmptyAsync(stop).ConfigureAwait(false); }
+        if (before.HasOurs) { return; }
+        await _routing.CleanAsync(null, stop).ConfigureAwait(false);
+        await _created.RemoveEmptyAsync(stop).ConfigureAwait(false);
     }
 
     private async Task<bool> CleanAsync(InstalledRules variant, CancellationToken stop)
