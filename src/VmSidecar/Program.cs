@@ -14,6 +14,9 @@ var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xD
 {
     RunCommand.Create(cli, "run"),
     RunCommand.Create(cli, "proxy"),
+    StatusCommand.Create(cli),
+    RequestCommand.Create(cli),
+    WaitCommand.Create(cli),
     VersionCommand.Create(cli),
 };
 foreach (Command verb in CaptureVerbs.Create(cli)) { root.Add(verb); }

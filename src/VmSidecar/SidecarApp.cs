@@ -61,6 +61,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
     private async Task StartAllAsync(ComponentStack stack, CancellationTokenSource stop)
     {
         var metrics = new MetricRegistry();
+        ProcessMetrics.Register(metrics);
         var use = new Instruments(host.Time, host.Logs, metrics);
         var secrets = new Published<WorkloadSecrets>(); // written by identity; read by sds, xds
         var trust = new TrustBundle();                  // written by xds; read by identity

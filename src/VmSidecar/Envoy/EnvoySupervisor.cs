@@ -61,15 +61,10 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
         await _loop.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // its fault is in Completion
         await _pump.DisposeAsync();
         Publish(EnvoyPhase.Stopped, 0);
-        parts.Admin.Dispose();
         _stop.Dispose();
     }
 
-    public void Dispose()
-    {
-        _stop.Dispose();
-        parts.Admin.Dispose();
-    }
+    public void Dispose() => _stop.Dispose();
 
     private async Task LoopAsync(CancellationToken stop)
     {

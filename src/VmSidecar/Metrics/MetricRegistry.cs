@@ -21,6 +21,10 @@ internal sealed class MetricRegistry
     public void Observe(string name, string help, Func<double> read, string labels = "") =>
         Get(name, help, "gauge").Series[labels] = new ObservedGauge(read);
 
+    /// <summary>A counter kept elsewhere, read when scraped; NaN leaves the series out.</summary>
+    public void ObserveCounter(string name, string help, Func<double> read, string labels = "") =>
+        Get(name, help, "counter").Series[labels] = new ObservedGauge(read);
+
     /// <summary>A histogram with the given upper bounds.</summary>
     public Histogram Histogram(string name, string help, double[] bounds, string labels = "") =>
         (Histogram)Get(name, help, "histogram").Series.GetOrAdd(labels, _ => new Histogram(bounds));

@@ -1,0 +1,83 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json.Nodes;
+
+namespace VmSidecar.Commands;
+
+/// <summary>The state as an operator reads it: one line a part, and under it what is wrong, if anything is. Pure.</summary>
+internal static class StatusText
+{
+    /// <summary>Text without a final line break.</summary>
+    public static string Render(JsonObject state, DateTimeOffset now)
+    {
+        var text = new StringBuilder();
+        string? reason = state["reason"]?.ToString();
+        text.Append(reason is null ? "ready" : "NOT READY: " + reason).Append('\n');
+        Line(text, "agent", $"up {Age(state["started"], now)}");
+        if (state["istiod"] is JsonObject istiod) { Istiod(text, istiod, now); }
+        if (state["certificate"] is JsonObject certificate) { Certificate(text, certificate, now); }
+        if (state["envoy"] is JsonObject envoy) { Envoy(text, envoy, now); }
+        Line(text, "names", state["names"] is JsonObject names
+            ? $"{names["hosts"]} hosts, taken {Age(names["taken"], now)} ago{(names["fromDisk"]?.GetValue<bool>() == true ? " (from disk: istiod has not sent one yet)" : "")}"
+            : "no table yet");
+        return text.ToString().TrimEnd('\n');
+    }
+
+    private static void Istiod(StringBuilder text, JsonObject istiod, DateTimeOffset now)
+    {
+        string stream = istiod["stream"]?.ToString() switch
+        {
+            "Joint" => $"connected for {Age(istiod["since"], now)}",
+            "Agent" => $"connected for {Age(istiod["since"], now)}, names only: Envoy has no stream",
+            _ => $"NOT CONNECTED for {Age(istiod["since"], now)}",
+        };
+        Line(text, "istiod", $"{stream} ({istiod["mode"]})");
+        Trouble(text, istiod["trouble"]);
+        foreach (JsonNode? type in istiod["types"] as JsonArray ?? [])
+        {
+            if (type?["error"]?.ToString() is { Length: > 0 } error) { Trouble(text, JsonValue.Create($"{Short(type["type"])} rejected: {error}")); }
+        }
+    }
+
+    private static void Certificate(StringBuilder text, JsonObject certificate, DateTimeOffset now)
+    {
+        Line(text, "certificate", Until(certificate["until"]) is not { } until ? "NONE"
+            : until > now ? $"valid for {Span(until - now)}" : $"EXPIRED {Span(now - until)} ago");
+        if (certificate["condition"]?.ToString() == "Good") { return; }
+        Trouble(text, certificate["lastError"]);
+        Trouble(text, certificate["advice"]);
+    }
+
+    private static void Envoy(StringBuilder text, JsonObject envoy, DateTimeOffset now)
+    {
+        string phase = envoy["phase"]?.ToString() ?? "";
+        long starts = envoy["starts"] is JsonValue count && count.TryGetValue(out long value) ? value : 0;
+        Line(text, "envoy", phase == "Running"
+            ? $"running for {Age(envoy["since"], now)} (pid {envoy["pid"]}{(starts > 1 ? string.Create(CultureInfo.InvariantCulture, $", {starts - 1} restarts") : "")})"
+            : $"{phase.ToUpperInvariant()} for {Age(envoy["since"], now)}");
+        if (phase != "Running") { Trouble(text, envoy["lastExit"]); }
+    }
+
+    private static void Line(StringBuilder text, string name, string value) => text.Append(name.PadRight(13)).Append(value).Append('\n');
+
+    private static void Trouble(StringBuilder text, JsonNode? what)
+    {
+        if (what?.ToString() is { Length: > 0 } trouble) { text.Append("             ").Append(trouble.ReplaceLineEndings(" ")).Append('\n'); }
+    }
+
+    private static string Short(JsonNode? typeUrl) => typeUrl?.ToString().Split('.')[^1] ?? "";
+
+    private static string Age(JsonNode? since, DateTimeOffset now) => Until(since) is { } when ? Span(now - when) : "an unknown time";
+
+    private static DateTimeOffset? Until(JsonNode? when) =>
+        DateTimeOffset.TryParse(when?.ToString(), CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out DateTimeOffset value) ? value : null;
+
+    /// <summary>Two units are enough for a person: 3d4h, 23h58m, 3m12s, 4s.</summary>
+    private static string Span(TimeSpan span) => string.Create(CultureInfo.InvariantCulture, $"{span switch
+    {
+        { Days: > 0 } => $"{(int)span.TotalDays}d{span.Hours}h",
+        { Hours: > 0 } => $"{span.Hours}h{span.Minutes}m",
+        { Minutes: > 0 } => $"{span.Minutes}m{span.Seconds}s",
+        _ => $"{Math.Max(0, span.Seconds)}s",
+    }}");
+}

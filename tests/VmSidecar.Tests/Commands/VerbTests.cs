@@ -1,0 +1,161 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
+
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+
+using VmSidecar.Commands;
+using VmSidecar.TestKit;
+
+using Xunit;
+
+namespace VmSidecar.Tests.Commands;
+
+public sealed class VerbTests
+{
+    private readonly StringWriter _out = new(CultureInfo.InvariantCulture), _error = new(CultureInfo.InvariantCulture);
+
+    [Theory]
+    [InlineData(200, "LIVE", 0, "LIVE\n", "")]
+    [InlineData(404, "not here", 0, "not here\n", "")]
+    [InlineData(503, "later", 255, "", "Error: received unsuccessful status code 503: later\n")]
+    public async Task Request_prints_the_body_alone(int status, string body, int exit, string stdout, string stderr)
+    {
+        string seen = "";
+        await using WebApplication app = await ServeAsync(http =>
+        {
+            seen = $"{http.Request.Method} {http.Request.Path}{http.Request.QueryString}";
+            http.Response.StatusCode = status;
+            return http.Response.WriteAsync(body);
+        });
+
+        Assert.Equal(exit, await RequestCommand.RunAsync(Cli(), new("POST", "/stats?filter=a", null, Port(app)), CancellationToken.None));
+
+        Assert.Equal("POST /stats?filter=a", seen);
+        Assert.Equal((stdout, stderr), (_out.ToString(), _error.ToString()));
+    }
+
+    [Fact]
+    public async Task Request_to_nobody_says_so()
+    {
+        int port = FreePort();
+        Assert.Equal(255, await RequestCommand.RunAsync(Cli(), new("GET", "ready", null, port), CancellationToken.None));
+        Assert.Equal($"Error: nothing listens on 127.0.0.1:{port} (connection refused)\n", _error.ToString());
+    }
+
+    [Fact]
+    public async Task Wait_ends_at_the_first_200()
+    {
+        int asked = 0;
+        await using WebApplication app = await ServeAsync(http => { http.Response.StatusCode = ++asked < 3 ? 503 : 200; return Task.CompletedTask; });
+        var patience = new WaitCommand.Patience(Test.Deadline, Test.Deadline, TimeSpan.FromMilliseconds(1));
+        Assert.Equal(0, await WaitCommand.RunAsync(Cli(), patience, $"http://127.0.0.1:{Port(app)}/", TimeProvider.System, CancellationToken.None));
+        Assert.EndsWith("\tinfo\tEnvoy is ready!\n", _out.ToString(), StringComparison.Ordinal);
+        Assert.Equal(3, asked);
+    }
+
+    [Fact]
+    public async Task Wait_gives_up_with_the_last_error()
+    {
+        await using WebApplication app = await ServeAsync(http => { http.Response.StatusCode = 503; return Task.CompletedTask; });
+        var patience = new WaitCommand.Patience(TimeSpan.Zero, Test.Deadline, TimeSpan.Zero);
+        Assert.Equal(255, await WaitCommand.RunAsync(Cli(), patience, $"http://127.0.0.1:{Port(app)}/", TimeProvider.System, CancellationToken.None));
+        Assert.StartsWith("Error: timeout waiting for Envoy proxy to become ready. Last error: HTTP status code 503", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Status_of_no_agent_is_3()
+    {
+        Assert.Equal(3, await StatusCommand.RunAsync(Cli(), FreePort(), json: false, watch: false, CancellationToken.None));
+        Assert.Contains("the agent does not answer", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Status_shows_the_state_and_exits_by_readiness()
+    {
+        await using WebApplication app = await ServeAsync(http =>
+        {
+            if (http.Request.Path == "/debug/statusz") { return http.Response.WriteAsync("""{"started":"2026-01-01T00:00:00Z"}"""); }
+            http.Response.StatusCode = 503;
+            return http.Response.WriteAsync("workers have not yet started\n");
+        });
+        Assert.Equal(1, await StatusCommand.RunAsync(Cli(), Port(app), json: true, watch: false, CancellationToken.None));
+        JsonNode state = JsonNode.Parse(_out.ToString())!;
+        Assert.Equal("workers have not yet started", state["reason"]!.ToString());
+    }
+
+    [Fact]
+    public void A_good_day_is_short()
+    {
+        string text = StatusText.Render((JsonObject)JsonNode.Parse("""
+            {"ready":true,"started":"2026-01-01T00:00:00Z",
+             "istiod":{"stream":"Joint","since":"2026-01-01T00:00:02Z","mode":"delta","types":[{"type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","error":null}]},
+             "certificate":{"condition":"Good","until":"2026-01-02T00:00:00Z","lastError":"old"},
+             "envoy":{"phase":"Running","pid":812,"starts":1,"since":"2026-01-01T00:00:01Z"},
+             "names":{"hosts":9,"taken":"2026-01-01T00:00:02Z","fromDisk":false}}
+            """)!, new DateTimeOffset(2026, 1, 1, 0, 3, 12, TimeSpan.Zero));
+        Assert.Equal(
+            """
+            ready
+            agent        up 3m12s
+            istiod       connected for 3m10s (delta)
+            certificate  valid for 23h56m
+            envoy        running for 3m11s (pid 812)
+            names        9 hosts, taken 3m10s ago
+            """,
+            text);
+    }
+
+    [Fact]
+    public void A_bad_day_says_what_is_wrong()
+    {
+        string text = StatusText.Render((JsonObject)JsonNode.Parse("""
+            {"reason":"config not received","started":"2026-01-01T00:00:00Z",
+             "istiod":{"stream":"None","since":"2026-01-01T00:00:00Z","mode":"sotw","trouble":"port 15012 refused","types":[{"type":"type.googleapis.com/envoy.config.listener.v3.Listener","error":"no such filter"}]},
+             "certificate":{"condition":"Lapsed","until":"2025-12-31T00:00:00Z","lastError":"UNAUTHENTICATED","advice":"copy a new token"},
+             "envoy":{"phase":"BackingOff","pid":0,"starts":4,"since":"2026-01-01T00:00:00Z","lastExit":"exit status 1. It wrote nothing to stderr"}}
+            """)!, new DateTimeOffset(2026, 1, 1, 0, 0, 4, TimeSpan.Zero));
+        Assert.Equal(
+            """
+            NOT READY: config not received
+            agent        up 4s
+            istiod       NOT CONNECTED for 4s (sotw)
+                         port 15012 refused
+                         Listener rejected: no such filter
+            certificate  EXPIRED 1d0h ago
+                         UNAUTHENTICATED
+                         copy a new token
+            envoy        BACKINGOFF for 4s
+                         exit status 1. It wrote nothing to stderr
+            names        no table yet
+            """,
+            text);
+    }
+
+    private Cli Cli() => new(_out, _error, new Dictionary<string, string>(), "vmsidecar");
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    private static int Port(WebApplication app) => new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()).Port;
+
+    private static async Task<WebApplication> ServeAsync(RequestDelegate serve)
+    {
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(k => k.Listen(IPAddress.Loopback, 0));
+        WebApplication app = builder.Build();
+        app.Run(serve);
+        await app.StartAsync();
+        return app;
+    }
+}
