@@ -1,1 +1,3 @@
-return 0;
+using VmSidecar.MiniEnvoy.Startup;
+
+return await MiniEnvoyApp.RunAsync(args, Console.Out, Console.Error);
