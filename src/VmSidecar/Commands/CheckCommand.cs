@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.CommandLine;
 
 using VmSidecar.Configuration;
 using VmSidecar.Lifecycle;
@@ -11,6 +12,17 @@ namespace VmSidecar.Commands;
 /// </summary>
 internal static class CheckCommand
 {
+    /// <summary>The verb; it takes the flags of <c>run</c>.</summary>
+    public static Command Create(Cli cli)
+    {
+        Option<string> root = cli.RootOption();
+        var command = new Command("check", "Read all configuration, print every setting with its origin and every mistake; touches nothing") { root };
+        command.TreatUnmatchedTokensAsErrors = false;
+        command.SetAction(async (parsed, _) => (int)await RunAsync(
+            new HostPaths(parsed.GetValue(root)!), cli.Environment, [.. parsed.UnmatchedTokens], new HostNetwork(), TimeProvider.System, cli.Out));
+        return command;
+    }
+
     /// <param name="paths">Where the files are.</param>
     /// <param name="environment">The inherited environment.</param>
     /// <param name="arguments">Flags as given to <c>run</c>.</param>

@@ -47,6 +47,7 @@ internal sealed record ConfigLoad
     private static SidecarOptions Build(SettingReader settings, HostPaths paths, INetworkFacts network, PodFile annotations)
     {
         CheckDiscovery(settings);
+        CheckInterception(settings);
         NodeIdentity identity = NodeIdentity.Read(settings, paths, network);
         DnsOptions dns = DnsSettings.Read(settings, paths, identity);
         var status = new StatusOptions(
@@ -118,6 +119,23 @@ internal sealed record ConfigLoad
     {
         string address = settings.FieldText("discoveryAddress");
         settings.TryHostPort("discoveryAddress", new(address, settings.Proxy.OriginOf("discoveryAddress")));
+    }
+
+    /// <summary>On a VM only the environment decides about TPROXY: rules by one variable, istiod's listeners by another.</summary>
+    private static void CheckInterception(SettingReader settings)
+    {
+        bool rules = settings.Environment["ISTIO_INBOUND_INTERCEPTION_MODE"] == "TPROXY", listeners = settings.Environment["ISTIO_META_INTERCEPTION_MODE"] == "TPROXY";
+        if (settings.Proxy.Value["interceptionMode"]?.ToString() == "TPROXY" && !(rules && listeners))
+        {
+            settings.Warn("interceptionMode", settings.Proxy.OriginOf("interceptionMode"), "TPROXY in the mesh file does nothing on a VM",
+                "Set ISTIO_INBOUND_INTERCEPTION_MODE=TPROXY and ISTIO_META_INTERCEPTION_MODE=TPROXY in sidecar.env");
+        }
+        else if (rules != listeners)
+        {
+            string set = rules ? "ISTIO_INBOUND_INTERCEPTION_MODE" : "ISTIO_META_INTERCEPTION_MODE", missing = rules ? "ISTIO_META_INTERCEPTION_MODE" : "ISTIO_INBOUND_INTERCEPTION_MODE";
+            settings.Environment.TryGet(set, out Setting setting);
+            settings.Warn(set, setting.Origin, $"TPROXY needs {missing}=TPROXY as well: rules and listeners must agree", $"Set {missing}=TPROXY too");
+        }
     }
 
     private static string SocketFile(SettingReader settings)

@@ -6,6 +6,7 @@ namespace VmSidecar.Configuration;
 /// <summary>Reads <see cref="EnvoyOptions"/>: the executable, its folder, ports, threads, log levels and drain.</summary>
 internal static class EnvoySettings
 {
+    private static readonly string[] s_addresses = ["address", "statsdUdpAddress", "envoyMetricsServiceAddress"];
     private const string UsualBinary = "/usr/local/bin/envoy", PackagedBinary = "/usr/bin/envoy";
 
     public static EnvoyOptions Read(SettingReader settings, HostPaths paths, NodeIdentity identity, NodeOptions node, SdsOptions sds, StatusOptions status)
@@ -41,7 +42,7 @@ internal static class EnvoySettings
             TerminationDrainDuration = settings.FieldDuration("terminationDrainDuration", TimeSpan.FromSeconds(5)),
             ExitOnZeroConnections = settings.Bool("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", false),
             MinimumDrainDuration = settings.Duration("MINIMUM_DRAIN_DURATION", TimeSpan.FromSeconds(5)),
-            ProxyConfig = (JsonObject)settings.Proxy.Value.DeepClone(),
+            ProxyConfig = WithHostIp(settings),
             JsonLogs = LogSettings.IsJson(settings),
             MetricsLocalhostOnly = status.MetricsLocalhostOnly,
             SkipDeprecatedLogs = settings.Bool("ENVOY_SKIP_DEPRECATED_LOGS", true),
@@ -123,9 +124,32 @@ internal static class EnvoySettings
             settings.Environment.TryGet("ISTIO_BOOTSTRAP_OVERRIDE", out Setting setting);
             settings.Warn("ISTIO_BOOTSTRAP_OVERRIDE", setting.Origin, $"the file '{path}' does not exist; it is ignored", "Correct the path, or remove the line");
         }
-        string host = settings.Environment.NonEmpty("HOST_IP") ?? "";
-        string bracketed = host.Contains(':', StringComparison.Ordinal) ? $"[{host}]" : host;
+        string bracketed = HostIp(settings) ?? "";
         return text?.Replace("[$(HOST_IP)]", bracketed, StringComparison.Ordinal).Replace("$(HOST_IP)", bracketed, StringComparison.Ordinal);
+    }
+
+    /// <summary>HOST_IP, an IPv6 one in brackets; null: not set.</summary>
+    private static string? HostIp(SettingReader settings) =>
+        settings.Environment.NonEmpty("HOST_IP") is { } host ? host.Contains(':', StringComparison.Ordinal) ? $"[{host}]" : host : null;
+
+    /// <summary>The merged configuration with <c>$(HOST_IP)</c> replaced in addresses of telemetry services.</summary>
+    private static JsonObject WithHostIp(SettingReader settings)
+    {
+        var config = (JsonObject)settings.Proxy.Value.DeepClone();
+        if (HostIp(settings) is not { } host) { return config; }
+        JsonObject?[] holders =
+        [
+            config, config["tracing"]?["zipkin"] as JsonObject, config["tracing"]?["datadog"] as JsonObject, config["tracing"]?["lightstep"] as JsonObject,
+            config["envoyMetricsService"] as JsonObject, config["envoyAccessLogService"] as JsonObject,
+        ];
+        foreach (JsonObject holder in holders.OfType<JsonObject>())
+        {
+            foreach (string field in s_addresses)
+            {
+                if (holder[field]?.ToString() is { } address && address.StartsWith("$(HOST_IP):", StringComparison.Ordinal)) { holder[field] = host + address["$(HOST_IP)".Length..]; }
+            }
+        }
+        return config;
     }
 
     private static void ReportEmpty(SettingReader settings, string field)

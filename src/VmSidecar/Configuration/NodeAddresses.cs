@@ -14,6 +14,8 @@ internal static class NodeAddresses
     private static readonly IPAddress s_anywhere4 = IPAddress.Parse("192.0.2.1");
     private static readonly IPAddress s_anywhere6 = IPAddress.Parse("2001:db8::1");
 
+    private static readonly TimeSpan s_rescan = TimeSpan.FromMilliseconds(250); // DHCP takes seconds
+
     /// <param name="given">ISTIO_SVC_IP or INSTANCE_IP; null: none.</param>
     /// <param name="istiod">istiod's address where it is a literal or in the hosts file; null: not known.</param>
     /// <param name="network">The host.</param>
@@ -27,6 +29,21 @@ internal static class NodeAddresses
         if (routed is not null) { list.Add(routed); }
         list.AddRange(scanned);
         return [.. list.Distinct()];
+    }
+
+    /// <summary>
+    /// Waits for a usable address: at boot the agent may start before the network, and a node registered under 127.0.0.1 stays wrong. False: none came
+    /// within <paramref name="atMost"/>.
+    /// </summary>
+    public static async Task<bool> WaitAsync(INetworkFacts network, TimeSpan atMost, TimeProvider time, CancellationToken stop)
+    {
+        long begin = time.GetTimestamp();
+        while (Select(null, null, network).IsEmpty)
+        {
+            if (time.GetElapsedTime(begin) >= atMost) { return false; }
+            await Task.Delay(s_rescan, time, stop);
+        }
+        return true;
     }
 
     /// <summary>The address of <paramref name="host"/> as a literal or from a hosts file, without asking DNS.</summary>

@@ -88,6 +88,17 @@ public sealed class NodeMetadataTests
     public void Both_encodings_of_ports_are_read(string given, string sent) =>
         Assert.Equal(sent, (string?)Metadata($"ISTIO_META_POD_PORTS={given}\n")["POD_PORTS"]);
 
+    [Theory]
+    [InlineData("8080")]
+    [InlineData("{}")]
+    [InlineData("[")]
+    public void Ports_that_are_no_list_are_a_mistake(string given)
+    {
+        using TestHost host = new TestHost().Cluster($"ISTIO_NAMESPACE=n\nISTIO_META_POD_PORTS='{given}'\n");
+        ConfigError error = Assert.Single(host.Load().Mistakes);
+        Assert.Equal((2, $"'{given}' is not a list of ports"), (error.Line, error.Problem));
+    }
+
     [Fact]
     public void Members_of_json_variables_stand_at_top_level_over_plain_ones()
     {
