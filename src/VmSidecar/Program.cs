@@ -14,6 +14,7 @@ var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xD
 {
     RunCommand.Create(cli, "run"),
     RunCommand.Create(cli, "proxy"),
+    CheckCommand.Create(cli),
     StatusCommand.Create(cli),
     RequestCommand.Create(cli),
     WaitCommand.Create(cli),

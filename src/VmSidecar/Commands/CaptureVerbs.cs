@@ -46,8 +46,7 @@ internal static class CaptureVerbs
     private static IptablesCommand Make(Cli cli, string root, SidecarLogging logging)
     {
         var paths = new HostPaths(root);
-        List<ConfigError> errors = [];
-        EffectiveEnvironment environment = EffectiveEnvironment.Load(paths, cli.Environment, errors);
+        EffectiveEnvironment environment = ConfigLoad.Read(paths, cli.Environment, CommandLineFlags.None, new HostNetwork()).Environment;
         return new IptablesCommand(new CommandRunner(TimeSpan.FromSeconds(60), TimeProvider.System), paths, environment.ToDictionary(), cli.Out, cli.Error)
         {
             ReadLine = cli.ReadLine,

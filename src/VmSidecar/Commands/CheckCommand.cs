@@ -36,15 +36,32 @@ internal static class CheckCommand
         CommandLineFlags flags = CommandLineFlags.Parse(arguments, SettingOrigin.CommandLine, flagErrors);
         ConfigLoad load = ConfigLoad.Read(paths, environment, flags, network);
         IReadOnlyList<ConfigError> host = load.Options is { } options ? new HostChecks(options, time).Run() : [];
-        ImmutableArray<ConfigError> all = [.. flagErrors, .. load.Errors, .. host];
+        var captureErrors = new List<ConfigError>();
+        ImmutableArray<EffectiveSetting> capture = Capture(paths, load.Environment, captureErrors);
+        ImmutableArray<ConfigError> all = [.. flagErrors, .. load.Errors, .. captureErrors, .. host];
 
-        await WriteSettingsAsync(load.Settings, output);
+        await WriteSettingsAsync([.. load.Settings.Concat(capture).DistinctBy(s => s.Name).OrderBy(s => s.Name, StringComparer.Ordinal)], output);
         ConfigError[] mistakes = [.. all.Where(e => !e.IsWarning)], warnings = [.. all.Where(e => e.IsWarning)];
         await WriteListAsync("Warnings", warnings, output);
         await WriteListAsync("Mistakes", mistakes, output);
         if (mistakes.Length > 0 && load.Options is null) { await output.WriteLineAsync("\nFiles of the host (roots, token, Envoy) are looked at once the settings are right."); }
         await output.WriteLineAsync(mistakes.Length == 0 ? $"\nOK{(warnings.Length > 0 ? ", with warnings" : "")}" : $"\n{mistakes.Length} to correct");
         return mistakes.Length == 0 ? ExitCode.Stopped : ExitCode.Configuration;
+    }
+
+    /// <summary>The capture rules read their own settings; their values and mistakes belong in the same list.</summary>
+    private static ImmutableArray<EffectiveSetting> Capture(HostPaths paths, EffectiveEnvironment environment, ICollection<ConfigError> errors)
+    {
+        new CaptureOptionsReader(CaptureHost.Read(paths), environment.ToDictionary(), errors)
+        {
+            Origin = name => environment.TryGet(name, out Setting setting) ? (setting.Origin.Source, setting.Origin.Line) : (SettingOrigin.Environment.Source, 0),
+        }.Read(ImmutableDictionary<string, string>.Empty);
+        return
+        [
+            .. CaptureFlag.All.SelectMany(flag => flag.Variables).Distinct().Select(name => environment.TryGet(name, out Setting setting)
+                ? new EffectiveSetting(name, setting.Value, setting.Origin.ToString())
+                : new EffectiveSetting(name, "", SettingOrigin.Default.ToString())),
+        ];
     }
 
     private static async Task WriteSettingsAsync(ImmutableArray<EffectiveSetting> settings, TextWriter output)

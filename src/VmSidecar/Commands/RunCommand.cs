@@ -12,6 +12,8 @@ namespace VmSidecar.Commands;
 /// <summary><c>run</c> (alias <c>proxy</c>): the daemon. Stages: read configuration, report every mistake, open the log, run the app.</summary>
 internal static partial class RunCommand
 {
+    private static readonly TimeSpan AddressPatience = TimeSpan.FromSeconds(30); // DHCP at boot; after that the host may well be meant to have none
+
     /// <summary>The verb; what System.CommandLine does not know are pilot-agent's flags, read by <see cref="CommandLineFlags"/>.</summary>
     public static Command Create(Cli cli, string name)
     {
@@ -27,9 +29,9 @@ internal static partial class RunCommand
         DateTimeOffset begin = TimeProvider.System.GetUtcNow();
         List<ConfigError> flagErrors = [];
         var flags = CommandLineFlags.Parse(arguments, new SettingOrigin("command line"), flagErrors);
-        ConfigLoad load = ConfigLoad.Read(new HostPaths(root), cli.Environment, flags, new HostNetwork());
-        ConfigError[] errors = [.. flagErrors, .. load.Errors];
-        if (load.Options is not { } options || flagErrors.Any(e => !e.IsWarning))
+        ConfigLoad load = await LoadAsync(new HostPaths(root), cli, flags, stop);
+        ConfigError[] errors = [.. flagErrors, .. load.Errors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System).Run() : []];
+        if (load.Options is not { } options || errors.Any(e => e is { IsWarning: false, IsMendable: false }))
         {
             foreach (ConfigError error in errors) { await cli.Error.WriteLineAsync($"{(error.IsWarning ? "warning" : "error")}: {error}"); }
             await cli.Error.WriteLineAsync("nothing was started; 'vmsidecar check' shows every setting and its origin");
@@ -41,6 +43,17 @@ internal static partial class RunCommand
         if (problem is not null) { LogProblem(log, problem); }
         Introduce(log, options, errors);
         return (int)await RunAppAsync(cli, options, logging, begin, stop);
+    }
+
+    /// <summary>Reads all settings; at boot once more when the host had no address yet, because the node would stay registered under a wrong one.</summary>
+    private static async Task<ConfigLoad> LoadAsync(HostPaths paths, Cli cli, CommandLineFlags flags, CancellationToken stop)
+    {
+        var network = new HostNetwork();
+        ConfigLoad load = ConfigLoad.Read(paths, cli.Environment, flags, network);
+        bool addressMissing = load.Options?.Node.Addresses is ["127.0.0.1", ..];
+        return addressMissing && await NodeAddresses.WaitAsync(network, AddressPatience, TimeProvider.System, stop)
+            ? ConfigLoad.Read(paths, cli.Environment, flags, network)
+            : load;
     }
 
     private static async Task<ExitCode> RunAppAsync(Cli cli, SidecarOptions options, SidecarLogging logging, DateTimeOffset begin, CancellationToken stop)

@@ -71,7 +71,7 @@ internal sealed class SettingReader(EffectiveEnvironment environment, EffectiveP
     {
         SettingOrigin origin = proxy.OriginOf(name);
         T value = proxy.Value[name] is { } node ? parse(new Setting(node.ToString(), origin), node) : fallback;
-        Note(name, value?.ToString() ?? "", origin);
+        Note(name, value is TimeSpan time ? GoValue.ToProtoDuration(time) : value?.ToString() ?? "", origin);
         return value;
     }
 

@@ -20,6 +20,9 @@ public sealed class CheckCommandTests
         AssertLine(output, "SECRET_TTL", "3600s", host.Paths.SidecarEnv + ":2");
         AssertLine(output, "discoveryAddress", "istiod.istio-system.svc:15012", host.Paths.Mesh + ":2");
         AssertLine(output, "SERVICE_ACCOUNT", "vm-sa", host.Paths.ClusterEnv + ":18");
+        AssertLine(output, "ISTIO_INBOUND_PORTS", "8080", host.Paths.ClusterEnv + ":3");
+        AssertLine(output, "drainDuration", "45s", "default");
+        AssertLine(output, "token file", host.Paths.Token, "default");
         AssertLine(output, "proxyAdminPort", "15000", "default");
         AssertLine(output, "POD_NAME", "vm1", "host name");
         AssertLine(output, "node id", "sidecar~10.0.0.12~vm1.vm-ns~vm-ns.svc.cluster.local", "computed");
@@ -46,7 +49,8 @@ public sealed class CheckCommandTests
     public async Task Lists_the_mistakes_of_all_files_at_once_and_ends_with_78()
     {
         using TestHost host = TestHost.WithFixture("1.31")
-            .Sidecar("SECRET_TTL=soon\nX=a b\nENVOY_STATUS_PORT=15O21\n")
+            .Write("etc/resolv.conf", "nameserver 10.0.0.53\n")
+            .Sidecar("SECRET_TTL=soon\nX=a b\nENVOY_STATUS_PORT=15O21\nINBOUND_CAPTURE_PORT=0\n")
             .Mesh("defaultConfig:\n  discoveryAddress: istiod\n  drainDuration: long\n  proxyMetadata: [a]\n");
         (ExitCode code, string output) = await RunAsync(host);
         Assert.Equal(ExitCode.Configuration, code);
@@ -56,7 +60,8 @@ public sealed class CheckCommandTests
         Assert.Contains($"{host.Paths.Mesh}:2: discoveryAddress: 'istiod' is not host:port.", output, StringComparison.Ordinal);
         Assert.Contains($"{host.Paths.Mesh}:3: drainDuration: 'long' is not a duration.", output, StringComparison.Ordinal);
         Assert.Contains($"{host.Paths.Mesh}:4: proxyMetadata: is not a mapping of names to texts.", output, StringComparison.Ordinal);
-        Assert.Contains("6 to correct", output, StringComparison.Ordinal);
+        Assert.Contains($"{host.Paths.SidecarEnv}:4: INBOUND_CAPTURE_PORT: ", output, StringComparison.Ordinal);
+        Assert.Contains("7 to correct", output, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -89,7 +94,8 @@ public sealed class CheckCommandTests
     /// <summary>The 1.31 files with an Envoy on PATH, and the time at which the recorded token was good.</summary>
     private static TestHost Ready()
     {
-        TestHost host = TestHost.WithFixture("1.31").Write("bin/envoy", "#!/bin/sh\n");
+        TestHost host = TestHost.WithFixture("1.31").Write("bin/envoy", "#!/bin/sh\n")
+            .Write("etc/passwd", "istio-proxy:x:997:996::/var/lib/istio:/usr/sbin/nologin\n").Write("etc/resolv.conf", "nameserver 10.0.0.53\n");
         File.SetUnixFileMode(host.Paths.At("bin/envoy"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
         host.Inherited["PATH"] = host.Paths.At("bin");
         return host;
