@@ -17,6 +17,7 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
     private static readonly TimeSpan Shortest = TimeSpan.FromMilliseconds(10); // full jitter can draw next to nothing; never a hot loop
 
     private readonly byte[] _node = NodeMessage.WithoutRegistration(context.Options.Node);
+    private JointState? _counted;
     private int _failures;
     private bool _warned;
 
@@ -41,9 +42,12 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
                 if (state!.Phase != JointPhase.None) // 1
                 {
                     await changed.WaitAsync(stop);
-                    (JointState? next, _) = joint.Watch();
-                    _failures = next!.Phase == JointPhase.None && next.IstiodEnded ? Math.Max(_failures, 1) : 0;
                     continue;
+                }
+                if (!ReferenceEquals(state, _counted)) // each end of Envoy's stream counts once
+                {
+                    _counted = state;
+                    _failures = state.IstiodEnded ? Math.Max(_failures, 1) : 0;
                 }
                 if (!await WaitedAsync(changed, stop)) { continue; } // 2
                 await AttemptAsync(stop);
@@ -83,7 +87,6 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
         catch (OperationCanceledException) when (handOver.IsCancellationRequested)
         {
             stop.ThrowIfCancellationRequested();
-            _failures = 0;
             _warned = false;
             XdsLog.OwnHandedOver(context.Log, context.Istiod.Address);
         }

@@ -95,14 +95,16 @@ internal sealed class RelayBench : IAsyncDisposable
 
     private async Task ServeAsync(PairedCall call, bool delta) => call.End(await Proxy.ServeAsync(call.Server, delta, call.ClientGone));
 
-    /// <summary>Keeps tables; refuses those that begin with 0xFF.</summary>
+    /// <summary>Keeps tables; refuses those that begin with 0xFF, and longer ones that are no message.</summary>
     internal sealed class TableSink : INameTableSink
     {
         public List<byte[]> Tables { get; } = [];
 
         public string? Accept(ReadOnlySpan<byte> nameTable)
         {
-            if (nameTable.Length > 0 && nameTable[0] == 0xFF) { return "not a name table"; }
+            var reader = new ProtoReader(nameTable);
+            while (reader.Next()) { }
+            if (nameTable.Length > 0 && (nameTable[0] == 0xFF || (nameTable.Length > 1 && reader.IsMalformed))) { return "not a name table"; }
             Tables.Add(nameTable.ToArray());
             return null;
         }

@@ -1,0 +1,99 @@
+using System.Text.Json.Nodes;
+
+using Google.Protobuf.WellKnownTypes;
+
+using VmSidecar.Configuration;
+using VmSidecar.EnvoyApi.Core;
+using VmSidecar.Grpc;
+using VmSidecar.Health;
+using VmSidecar.Identity;
+using VmSidecar.Lifecycle;
+using VmSidecar.Metrics;
+using VmSidecar.TestKit;
+using VmSidecar.TestKit.Istiod;
+using VmSidecar.TestKit.Istiod.Ads;
+using VmSidecar.TestKit.Istiod.Peers;
+using VmSidecar.TestKit.Istiod.Registration;
+using VmSidecar.Xds;
+
+namespace VmSidecar.Tests.Xds;
+
+/// <summary>The relay with everything real around it: TLS to a FakeIstiod, token from a file, a unix socket for Envoy.</summary>
+internal sealed class WireBench : IAsyncDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xdsw-").FullName;
+    private readonly List<IAsyncDisposable> _peers = [];
+
+    private WireBench(FakeIstiod istiod, bool? delta)
+    {
+        Istiod = istiod;
+        istiod.Registry.Add(new WorkloadGroup("vm-ns", "vm-app", "vm-sa"));
+        string roots = Path.Combine(_folder, "root-cert.pem"), token = Path.Combine(_folder, "istio-token");
+        File.WriteAllText(roots, istiod.RootsPem);
+        File.WriteAllText(token, istiod.Tokens.Make("vm-ns", "vm-sa"));
+        var metadata = (JsonObject)JsonNode.Parse(
+            """{"CLUSTER_ID":"Kubernetes","AUTO_REGISTER_GROUP":"vm-app","NAMESPACE":"vm-ns","SERVICE_ACCOUNT":"vm-sa","INSTANCE_IPS":"10.99.0.2","DNS_CAPTURE":"true","DNS_AUTO_ALLOCATE":"true"}""")!;
+        Options = new XdsOptions
+        {
+            Socket = Path.Combine(_folder, "XDS"), DiscoveryAddress = istiod.Target, ServerName = "istiod.istio-system.svc", StateDirectory = _folder,
+            Node = new NodeOptions("sidecar~10.99.0.2~vm1.vm-ns~vm-ns.svc.cluster.local", "vm-app", "", "", "", metadata, ["10.99.0.2"]),
+            SubscribeNames = true, Delta = delta,
+        };
+        var identity = new IdentityOptions
+        {
+            CaAddress = istiod.Target, TrustDomain = "cluster.local", Namespace = "vm-ns", ServiceAccount = "vm-sa", ClusterId = "Kubernetes",
+            XdsRootFile = roots, TokenFile = token,
+        };
+        Proxy = Make(identity);
+    }
+
+    public FakeIstiod Istiod { get; }
+
+    public XdsOptions Options { get; }
+
+    public XdsProxy Proxy { get; }
+
+    public ListLog Log { get; } = new();
+
+    public MetricRegistry Metrics { get; } = new();
+
+    public Published<HealthState> Health { get; } = new();
+
+    public RelayBench.TableSink Names { get; } = new();
+
+    public static async Task<WireBench> StartedAsync(IstiodOptions? istiod = null, bool? delta = null)
+    {
+        var bench = new WireBench(await FakeIstiod.StartedAsync(istiod), delta);
+        await bench.Proxy.StartAsync(CancellationToken.None);
+        return bench;
+    }
+
+    /// <summary>An Envoy opens a stream, on a connection of its own as Envoy does.</summary>
+    public async Task<AdsPeer> EnvoyAsync(bool delta)
+    {
+        var channel = new GrpcChannel(GrpcChannelOptions.For("unix:" + Options.Socket));
+        _peers.Add(channel);
+        return new AdsPeer(await channel.OpenAsync(delta ? XdsMessages.DeltaMethod : XdsMessages.SotwMethod, [], CancellationToken.None), delta);
+    }
+
+    /// <summary>The node of that Envoy.</summary>
+    public static Node Node(string group = "vm-app") => IstiodPeer.Node(group: group, more: m => m.Fields["extra"] = Value.ForString("kept"));
+
+    /// <summary>Waits until the streams istiod sees are as said; its own list is what proxy-status shows.</summary>
+    public Task StreamsAsync(Func<IReadOnlyList<XdsStreamView>, bool> condition, string what) => Istiod.UntilAsync(i => condition(i.Streams), what);
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (IAsyncDisposable peer in _peers) { await peer.DisposeAsync(); }
+        await Proxy.StopAsync(CancellationToken.None).WaitAsync(Test.Deadline);
+        await Istiod.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+        if (Proxy.Completion.IsFaulted) { await Proxy.Completion; }
+    }
+
+    private XdsProxy Make(IdentityOptions identity)
+    {
+        var access = new IstiodAccess(identity, Options, TimeProvider.System, Log);
+        return new XdsProxy(Options, new XdsLinks(access, Health, Names, null), Metrics, TimeProvider.System, Log);
+    }
+}
