@@ -7,8 +7,24 @@ internal sealed class ListLog : ILoggerFactory
 {
     private readonly Lock _gate = new();
     private readonly List<string> _lines = [];
+    private TaskCompletionSource _written = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public IReadOnlyList<string> Lines { get { lock (_gate) { return [.. _lines]; } } }
+
+    /// <summary>Waits until a line is there.</summary>
+    public async Task UntilAsync(Func<string, bool> line)
+    {
+        while (true)
+        {
+            Task written;
+            lock (_gate)
+            {
+                if (_lines.Any(line)) { return; }
+                written = _written.Task;
+            }
+            await written.WaitAsync(Test.Deadline);
+        }
+    }
 
     public ILogger CreateLogger(string categoryName) => new Scope(this, categoryName);
 
@@ -24,7 +40,12 @@ internal sealed class ListLog : ILoggerFactory
 
         public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
         {
-            lock (owner._gate) { owner._lines.Add($"{logLevel} {name} {formatter(state, exception)}"); }
+            lock (owner._gate)
+            {
+                owner._lines.Add($"{logLevel} {name} {formatter(state, exception)}");
+                owner._written.TrySetResult();
+                owner._written = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            }
         }
     }
 }

@@ -30,5 +30,8 @@ internal sealed record XdsOptions
     /// <summary>Largest message either way, bytes.</summary>
     public int MaxMessage { get; init; } = 200 * 1024 * 1024;
 
+    /// <summary>Oldest resources Envoy is started with while istiod cannot be reached; zero: never.</summary>
+    public TimeSpan OfflineMaxAge { get; init; } = TimeSpan.FromHours(24);
+
     public required NodeOptions Node { get; init; }
 }

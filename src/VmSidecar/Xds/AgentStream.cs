@@ -33,7 +33,7 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
     /// <summary>Runs until cancelled.</summary>
     public async Task RunAsync(CancellationToken stop)
     {
-        if (context.Tap.Subscriptions.Count == 0 && context.Options.Delta is not null) { return; } // nothing to ask and nothing to settle
+        if (context.Tap.Subscriptions.Count == 0 && context.Options.Delta is not null && context.Offline.Candidate is null) { return; } // nothing to ask, to settle or to come back to
         try
         {
             while (true) // ends by cancellation only
@@ -78,6 +78,7 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
         try
         {
             GrpcStatus end = await ConverseAsync(delta, handOver.Token); // 3, 4
+            if (UpSince is null) { context.Refusals.DiedUnanswered(end); }
             await EndedAsync(delta, end, stop);
         }
         catch (GrpcException e)
@@ -149,6 +150,7 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
         _warned = false;
         Trouble = "";
         context.Refusals.Welcomed();
+        context.Offline.IsReached();
         XdsLog.OwnUp(context.Log, context.Istiod.Address, delta ? "delta" : "sotw");
         await SettleAsync(delta, stop);
     }

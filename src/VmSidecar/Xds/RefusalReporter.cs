@@ -23,6 +23,12 @@ internal sealed class RefusalReporter(IIstiodAccess access, string address, ILog
         XdsLog.Refused(log, address, access.ExplainRefusal(status));
     }
 
+    /// <summary>A stream was opened and died before any answer: with TLS 1.3 a refused client certificate shows like that, and identity wants to know.</summary>
+    public void DiedUnanswered(GrpcStatus status)
+    {
+        if (status.Code == GrpcStatusCode.Unavailable) { _ = access.ExplainRefusal(status); }
+    }
+
     /// <summary>istiod answers: a later refusal is news again.</summary>
     public void Welcomed()
     {

@@ -10,5 +10,7 @@ internal sealed record XdsContext(XdsOptions Options, XdsLinks Links, IIstiodDia
     public required XdsTap Tap { get; init; }
     public required XdsMetrics Metrics { get; init; }
     public required RefusalReporter Refusals { get; init; }
+    public required ResourceKeeper Keeper { get; init; }
+    public required OfflineStart Offline { get; init; }
     public required MendLog Mends { get; init; }
 }

@@ -109,4 +109,19 @@ internal static partial class XdsLog
 
     [LoggerMessage(35, LogLevel.Warning, "kept {Filters} although this Envoy cannot load it: an access rule reads what it writes, so Envoy will reject that listener; install Istio's build of Envoy\tid={Id}")]
     public static partial void Kept(ILogger log, string filters, long id);
+
+    [LoggerMessage(36, LogLevel.Warning, "istiod cannot be reached: Envoy is served what it accepted last, from the disk (stale)\tlastSeen={Seen} ageMinutes={Minutes}")]
+    public static partial void Offline(ILogger log, string seen, string minutes);
+
+    [LoggerMessage(37, LogLevel.Information, "istiod answers: Envoy is served by it again")]
+    public static partial void BackOnline(ILogger log);
+
+    [LoggerMessage(38, LogLevel.Information, "what is kept from istiod is {Hours} h old, more than the {Limit} h allowed; not used")]
+    public static partial void KeptTooOld(ILogger log, string hours, string limit);
+
+    [LoggerMessage(39, LogLevel.Warning, "{File} is damaged; nothing kept from istiod is used")]
+    public static partial void KeptDamaged(ILogger log, string file);
+
+    [LoggerMessage(40, LogLevel.Warning, "cannot keep resources for an offline start in {Folder}: {Reason}")]
+    public static partial void CannotKeep(ILogger log, string folder, string reason);
 }

@@ -24,6 +24,7 @@ internal sealed class XdsProxy : IComponent
     private XdsSession? _active;
     private Task _activeEnded = Task.CompletedTask;
     private Task _ownLoop = Task.CompletedTask;
+    private Task _keeping = Task.CompletedTask;
     private long _ids;
 
     public XdsProxy(XdsOptions options, XdsLinks links, MetricRegistry metrics, TimeProvider time, ILoggerFactory logs)
@@ -31,10 +32,13 @@ internal sealed class XdsProxy : IComponent
         ILogger log = logs.CreateLogger("xdsproxy");
         var own = new XdsMetrics(metrics);
         IIstiodDialer dialer = links.Dialer ?? new IstiodDialer(links.Access, options.DiscoveryAddress, options.MaxMessage);
+        var keeper = new ResourceKeeper(options.StateDirectory, time, log);
         _context = new XdsContext(options, links, dialer, time, log)
         {
             Metrics = own,
             Tap = new XdsTap(links, own, time, logs.CreateLogger("default")),
+            Keeper = keeper,
+            Offline = new OfflineStart(keeper, options.OfflineMaxAge, time, log),
             Mends = new MendLog(own, log),
             Refusals = new RefusalReporter(links.Access, options.DiscoveryAddress, log),
         };
@@ -96,6 +100,7 @@ internal sealed class XdsProxy : IComponent
                 joint ? active!.Ledger.Snapshot() : _own.Ledger.Snapshot())
             {
                 LeftOut = _context.Mends.LeftOut,
+                ServingFrom = _context.Offline.ServingFrom,
             };
         }
     }
@@ -103,7 +108,9 @@ internal sealed class XdsProxy : IComponent
     public async Task StartAsync(CancellationToken startup)
     {
         XdsLog.Initializing(_context.Log, _context.Istiod.Address, Cluster(_context.Options.Node));
+        _context.Offline.Begin();
         await _server.StartAsync(startup);
+        _keeping = GuardAsync(_context.Keeper.RunAsync(_stop.Token));
         _ownLoop = GuardAsync(_own.RunAsync(_stop.Token));
     }
 
@@ -115,6 +122,8 @@ internal sealed class XdsProxy : IComponent
         await _stop.CancelAsync();
         await _server.StopAsync(hard);
         await _ownLoop;
+        await _keeping;
+        _context.Keeper.Dispose();
         _completion.TrySetResult();
         _stop.Dispose();
     }
@@ -164,6 +173,7 @@ internal sealed class XdsProxy : IComponent
             _active = null;
             _joint.Set(new JointState(JointPhase.None, session.End.Cause is SessionCause.Istiod or SessionCause.IstiodSend));
             _context.Metrics.Connected.Value = 0;
+            _context.Keeper.IsLive = false;
         }
         // Envoy was told delta and istiod does not speak it: the bootstrap must be written anew.
         if (session is { Delta: true, End.Status.Code: GrpcStatusCode.Unimplemented } && _context.Options.Delta is null) { Mode.Set(new XdsMode(Delta: false, Settled: true)); }
@@ -175,7 +185,9 @@ internal sealed class XdsProxy : IComponent
         {
             if (_active != session) { return; }
             _joint.Set(new JointState(phase, IstiodEnded: false));
-            if (phase == JointPhase.Up) { _context.Metrics.Connected.Value = 1; }
+            if (phase != JointPhase.Up) { return; }
+            _context.Metrics.Connected.Value = 1;
+            _context.Keeper.IsLive = true;
         }
     }
 

@@ -23,7 +23,7 @@ internal sealed partial class XdsSession
                 if (!XdsEnvelope.TryRead(RequestKind, message.Body.Span, out XdsEnvelope? request))
                 {
                     message.Dispose();
-                    return SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.Internal, "grpc: failed to unmarshal the received message: not a discovery request"));
+                    return NotARequest;
                 }
                 LogRequest(request);
                 if (request.HasNode) { _mender = ResourceMender.For(message.Body.Span[request.Node]); }
@@ -125,6 +125,7 @@ internal sealed partial class XdsSession
     private void NoteRequest(XdsEnvelope request)
     {
         bool refused = Ledger.Asked(request);
+        context.Keeper.Answered(request);
         if (!request.HasError || context.Tap.Takes(request.TypeUrl) || request.TypeUrl == XdsTypeUrl.Health) { return; }
         context.Metrics.Refusals.Add();
         if (refused) { XdsLog.Rejected(context.Log, XdsTypeUrl.Label(request.TypeUrl), request.ErrorMessage + NackAdvice.For(request.ErrorMessage), id); }

@@ -55,7 +55,7 @@ internal sealed partial class XdsSession
             XdsLog.Skipped(context.Log, response.TypeUrl);
             return true;
         }
-        await DeliverAsync(Mended(response, message), stop);
+        await DeliverAsync(response, Mended(response, message), stop);
         return true;
     }
 
@@ -74,12 +74,12 @@ internal sealed partial class XdsSession
     private bool IsForEnvoy(string typeUrl) =>
         XdsTypeUrl.IsEnvoys(typeUrl) || typeUrl is XdsTypeUrl.Workload or XdsTypeUrl.Address || Ledger.WasAsked(typeUrl);
 
-    private async ValueTask DeliverAsync(GrpcMessage message, CancellationToken stop)
+    private async ValueTask DeliverAsync(XdsEnvelope response, GrpcMessage message, CancellationToken stop)
     {
         TaskCompletionSource? sent = message.Body.Length > Large ? new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously) : null;
         try
         {
-            await _deliveries.Writer.WriteAsync(new Delivery(message, sent), stop);
+            await _deliveries.Writer.WriteAsync(new Delivery(response, message, sent), stop);
         }
         catch
         {
@@ -95,19 +95,30 @@ internal sealed partial class XdsSession
         {
             await foreach (Delivery next in _deliveries.Reader.ReadAllAsync(stop))
             {
-                using (next.Message)
-                {
-                    long begin = context.Time.GetTimestamp();
-                    await envoy.SendAsync(next.Message.Body, stop);
-                    TimeSpan took = context.Time.GetElapsedTime(begin);
-                    if (took > SlowSend) { XdsLog.SlowSend(context.Log, $"{took.TotalSeconds:0.000}s", id); }
-                }
+                await SendEnvoyAsync(next, stop);
+                context.Keeper.Delivered(next.Response, next.Message);
                 next.Sent?.TrySetResult();
             }
             return SessionEnd.Stopped; // istiod has ended and everything it sent is delivered
         }
         catch (GrpcException e) { return SessionEnd.ByEnvoy(e.Status); }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
+    }
+
+    private async ValueTask SendEnvoyAsync(Delivery next, CancellationToken stop)
+    {
+        try
+        {
+            long begin = context.Time.GetTimestamp();
+            await envoy.SendAsync(next.Message.Body, stop);
+            TimeSpan took = context.Time.GetElapsedTime(begin);
+            if (took > SlowSend) { XdsLog.SlowSend(context.Log, $"{took.TotalSeconds:0.000}s", id); }
+        }
+        catch
+        {
+            next.Message.Dispose();
+            throw;
+        }
     }
 
     private void LogResponse(XdsEnvelope response)
@@ -117,5 +128,5 @@ internal sealed partial class XdsSession
     }
 
     /// <summary>A message for Envoy; <paramref name="Sent"/> is set for a large one, whose delivery the reader awaits.</summary>
-    private readonly record struct Delivery(GrpcMessage Message, TaskCompletionSource? Sent);
+    private readonly record struct Delivery(XdsEnvelope Response, GrpcMessage Message, TaskCompletionSource? Sent);
 }

@@ -8,7 +8,7 @@ namespace VmSidecar.Xds;
 /// <summary>
 /// One Envoy stream and one istiod stream of the same method, for the life of both. Stages: (1) dial, (2) pump both ways,
 /// (3) the first end decides, (4) close both. Five loops: read Envoy, send to istiod, read istiod, send to Envoy, report
-/// health. Reading Envoy never waits for sending to istiod (<see cref="RequestQueue"/>); a slow Envoy throttles istiod (one
+/// health; a sixth gives up on a silent istiod at boot. Reading Envoy never waits for sending to istiod (<see cref="RequestQueue"/>); a slow Envoy throttles istiod (one
 /// response waits at most). Messages are forwarded as the bytes they came in. Owned by <see cref="XdsProxy"/>.
 /// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "a source without a timer holds nothing to free, and a superseding stream may cancel it after the session has ended")]
@@ -51,9 +51,18 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(aborted, _supersede.Token);
         try
         {
-            await using IGrpcClientCall istiod = await context.Istiod.OpenAsync(delta ? XdsMessages.DeltaMethod : XdsMessages.SotwMethod, stop.Token); // 1
-            LogConnected();
-            End = await PumpAsync(istiod, stop); // 2, 3
+            await using IGrpcClientCall? istiod = await DialAsync(stop.Token); // 1
+            if (istiod is not null)
+            {
+                LogConnected();
+                End = await PumpAsync(istiod, stop); // 2, 3
+            }
+            else
+            {
+                End = context.Offline.Candidate is { } kept
+                    ? await ServeOfflineAsync(kept, stop.Token)
+                    : SessionEnd.ByIstiod(new GrpcStatus(GrpcStatusCode.Unavailable, "istiod takes over"), graceful: true);
+            }
         }
         catch (GrpcException e)
         {
@@ -79,8 +88,8 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     {
         Task<SessionEnd> requests = ReadEnvoyAsync(stop.Token), upstream = SendIstiodAsync(istiod, stop.Token);
         Task<SessionEnd> responses = ReadIstiodAsync(istiod, stop.Token), downstream = SendEnvoyAsync(stop.Token);
-        Task<SessionEnd> health = ReportHealthAsync(stop.Token);
-        Task<SessionEnd>[] loops = [requests, upstream, responses, downstream, health];
+        Task<SessionEnd> health = ReportHealthAsync(stop.Token), patience = GiveUpAsync(stop.Token);
+        Task<SessionEnd>[] loops = [requests, upstream, responses, downstream, health, patience];
         Task<SessionEnd> first = await Task.WhenAny(loops);
         if (first == upstream)
         {
@@ -103,16 +112,24 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     {
         if (Phase >= phase) { return; }
         Phase = phase;
-        if (phase == JointPhase.Up) { UpSince = context.Time.GetUtcNow(); }
+        if (phase == JointPhase.Up)
+        {
+            UpSince = context.Time.GetUtcNow();
+            context.Offline.IsReached();
+        }
         moved(this, phase);
     }
 
     private void Free()
     {
         _requests.Close();
+        context.Keeper.Forget();
         _deliveries.Writer.TryComplete();
         while (_deliveries.Reader.TryRead(out Delivery left)) { left.Message.Dispose(); }
     }
+
+    private static SessionEnd NotARequest =>
+        SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.Internal, "grpc: failed to unmarshal the received message: not a discovery request"));
 
     private void Report()
     {
@@ -131,6 +148,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
                 (End.Expected ? context.Metrics.IstiodCancelled : context.Metrics.IstiodErrors).Add();
                 if (End.Expected) { XdsLog.UpstreamEnded(context.Log, End.Said, id); } else { XdsLog.UpstreamFailed(context.Log, End.Said, id); }
                 context.Refusals.Ended(End.Status);
+                if (Phase != JointPhase.Up) { context.Refusals.DiedUnanswered(End.Status); }
                 break;
         }
     }

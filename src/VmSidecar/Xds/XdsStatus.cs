@@ -45,4 +45,7 @@ internal sealed record XdsStatus(
 {
     /// <summary>Istio's filters left out because Envoy cannot load them, in name order; empty with Istio's Envoy.</summary>
     public ImmutableArray<string> LeftOut { get; init; } = [];
+
+    /// <summary>Envoy is served from the disk, and this is when istiod last stood behind it (stale); null: it is not.</summary>
+    public DateTimeOffset? ServingFrom { get; init; }
 }

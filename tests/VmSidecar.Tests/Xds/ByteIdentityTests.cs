@@ -43,7 +43,7 @@ public sealed class ByteIdentityTests
             Assert.Equal(request, seen);
             if (file.EndsWith("00-Cluster.binpb", StringComparison.Ordinal)) { await istiod.Server.ReadBytesAsync(); } // the agent's NDS request
         }
-        await FullyAsync(bench, l => l.Contains("Envoy rejected LDS: ", StringComparison.Ordinal) && l.Contains("'istio.metadata_exchange'", StringComparison.Ordinal));
+        await bench.Log.UntilAsync(l => l.Contains("Envoy rejected LDS: ", StringComparison.Ordinal) && l.Contains("'istio.metadata_exchange'", StringComparison.Ordinal));
     }
 
     [Theory, InlineData("istiod-1.10-sotw"), InlineData("istiod-1.31-sotw"), InlineData("istiod-1.31-delta")]
@@ -66,16 +66,6 @@ public sealed class ByteIdentityTests
             XdsEnvelope ack = await istiod.Server.ReadAsync(Talk.Requests(delta));
             Assert.Equal((response.Nonce, delta ? "" : response.Version, false), (ack.Nonce, ack.Version, ack.HasError));
             Assert.True(bench.Names.Tables.Count == 1 && bench.Names.Tables[0].AsSpan().IndexOf("nginx.example.com"u8) > 0);
-        }
-    }
-
-    private static async Task FullyAsync(RelayBench bench, Func<string, bool> line)
-    {
-        using var deadline = new CancellationTokenSource(Test.Deadline);
-        while (!bench.Log.Lines.Any(line))
-        {
-            deadline.Token.ThrowIfCancellationRequested();
-            await Task.Yield();
         }
     }
 

@@ -60,6 +60,9 @@ internal sealed class RelayBench : IAsyncDisposable
 
     public string Folder => _folder;
 
+    /// <summary>The state folder outlives the bench: another one starts on it.</summary>
+    public bool KeepFolder { get; init; }
+
     /// <summary>Starts the relay's own loop and its socket.</summary>
     public async Task<RelayBench> StartAsync()
     {
@@ -75,13 +78,13 @@ internal sealed class RelayBench : IAsyncDisposable
         return call;
     }
 
-    /// <summary>The next finite delay the relay arms.</summary>
+    /// <summary>The next short delay the relay arms; its clocks of several minutes are not meant.</summary>
     public async Task<TimeSpan> DelayAsync()
     {
         while (true)
         {
             TimeSpan due = await Time.NextTimerAsync(Test.Deadline);
-            if (due != Timeout.InfiniteTimeSpan) { return due; }
+            if (due != Timeout.InfiniteTimeSpan && due < TimeSpan.FromMinutes(1)) { return due; }
         }
     }
 
@@ -89,7 +92,7 @@ internal sealed class RelayBench : IAsyncDisposable
     {
         await Proxy.StopAsync(CancellationToken.None).WaitAsync(Test.Deadline);
         await Task.WhenAll(_served).WaitAsync(Test.Deadline);
-        Directory.Delete(_folder, recursive: true);
+        if (!KeepFolder) { Directory.Delete(_folder, recursive: true); }
         if (Proxy.Completion.IsFaulted) { await Proxy.Completion; }
     }
 

@@ -1,0 +1,106 @@
+using System.Buffers.Binary;
+using System.Text;
+
+using VmSidecar.Wire.Protobuf;
+
+namespace VmSidecar.Xds;
+
+/// <summary>
+/// The resources of one type, put together from the responses Envoy accepted: by name, each an encoded Any. Pure.
+/// Journal form: per response one byte kind, four bytes length (little endian), the response as it was delivered.
+/// </summary>
+internal sealed class KeptResources
+{
+    private const int Head = 5;
+
+    private readonly Dictionary<string, byte[]> _byName = new(StringComparer.Ordinal);
+
+    /// <summary>Resources by name.</summary>
+    public IReadOnlyDictionary<string, byte[]> ByName => _byName;
+
+    /// <summary>The head of a journal record.</summary>
+    public static byte[] RecordHead(XdsMessageKind kind, int length)
+    {
+        byte[] head = new byte[Head];
+        head[0] = (byte)kind;
+        BinaryPrimitives.WriteInt32LittleEndian(head.AsSpan(1), length);
+        return head;
+    }
+
+    /// <summary>True when a response stands for all of its type: what came before does not count any more.</summary>
+    public static bool IsWhole(XdsEnvelope response) => response.Kind == XdsMessageKind.Response && response.TypeUrl is XdsTypeUrl.Cluster or XdsTypeUrl.Listener;
+
+    /// <summary>Reads a journal. False when it is damaged or of another type; what was read up to there must not be used.</summary>
+    public static bool TryRead(string typeUrl, ReadOnlySpan<byte> journal, out KeptResources kept)
+    {
+        kept = new KeptResources();
+        while (!journal.IsEmpty)
+        {
+            if (journal.Length < Head) { return false; }
+            var kind = (XdsMessageKind)journal[0];
+            int length = BinaryPrimitives.ReadInt32LittleEndian(journal[1..]);
+            if (kind is not (XdsMessageKind.Response or XdsMessageKind.DeltaResponse) || length < 0 || length > journal.Length - Head) { return false; }
+            ReadOnlySpan<byte> message = journal.Slice(Head, length);
+            if (!XdsEnvelope.TryRead(kind, message, out XdsEnvelope? response) || response.TypeUrl != typeUrl || !kept.TryTake(response, message)) { return false; }
+            journal = journal[(Head + length)..];
+        }
+        return true;
+    }
+
+    /// <summary>Applies one accepted response.</summary>
+    public bool TryTake(XdsEnvelope response, ReadOnlySpan<byte> message)
+    {
+        if (IsWhole(response)) { _byName.Clear(); }
+        bool delta = response.Kind == XdsMessageKind.DeltaResponse;
+        var reader = new ProtoReader(message);
+        while (reader.Next())
+        {
+            if (delta && reader.Is(6)) { _byName.Remove(Encoding.UTF8.GetString(reader.Bytes)); } // removed_resources
+            else if (reader.Is(2) && !(delta ? TryTakeNamed(reader.Bytes) : TryTakeAny(reader.Bytes))) { return false; }
+        }
+        return !reader.IsMalformed;
+    }
+
+    /// <summary>One response that stands for everything kept, in journal form: what a long journal is replaced by.</summary>
+    public byte[] Compact(string typeUrl)
+    {
+        var message = new ProtoWriter();
+        foreach ((string name, byte[] any) in _byName) { message.Message(2, new ProtoWriter().Bytes(2, any).String(3, name)); }
+        message.String(4, typeUrl);
+        return [.. RecordHead(XdsMessageKind.DeltaResponse, message.Written.Length), .. message.Written.Span];
+    }
+
+    // Resource: resource 2, name 3.
+    private bool TryTakeNamed(ReadOnlySpan<byte> resource)
+    {
+        string name = "";
+        byte[]? any = null;
+        var reader = new ProtoReader(resource);
+        while (reader.Next())
+        {
+            if (reader.Is(3)) { name = Encoding.UTF8.GetString(reader.Bytes); }
+            else if (reader.Is(2)) { any = reader.Bytes.ToArray(); }
+        }
+        if (any is not null) { _byName[name] = any; }
+        return !reader.IsMalformed;
+    }
+
+    // The name is field 1 in every resource Envoy consumes: Cluster, Listener, ClusterLoadAssignment, RouteConfiguration, Secret, TypedExtensionConfig.
+    private bool TryTakeAny(ReadOnlySpan<byte> any)
+    {
+        var reader = new ProtoReader(any);
+        while (reader.Next())
+        {
+            if (!reader.Is(2)) { continue; }
+            var resource = new ProtoReader(reader.Bytes);
+            string name = "";
+            while (resource.Next())
+            {
+                if (resource.Is(1)) { name = Encoding.UTF8.GetString(resource.Bytes); break; }
+            }
+            if (resource.IsMalformed) { return false; }
+            _byName[name] = any.ToArray();
+        }
+        return !reader.IsMalformed;
+    }
+}

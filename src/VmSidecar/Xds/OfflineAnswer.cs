@@ -1,0 +1,69 @@
+using System.Globalization;
+using System.Text;
+
+using VmSidecar.Wire.Protobuf;
+
+namespace VmSidecar.Xds;
+
+/// <summary>Answers one Envoy stream from kept resources, in either protocol, the way istiod does (reference 03 §13): subscriptions in full, acknowledgements with silence. One per stream; pure but for its nonce counter.</summary>
+internal sealed class OfflineAnswer(OfflineResources resources)
+{
+    private readonly HashSet<string> _answered = new(StringComparer.Ordinal);
+    private int _nonces;
+
+    /// <summary>The response to a request; null: none.</summary>
+    public byte[]? To(XdsEnvelope request, ReadOnlySpan<byte> message)
+    {
+        if (request.HasError) { return null; }
+        bool delta = request.Kind == XdsMessageKind.DeltaRequest;
+        bool wildcard = request.TypeUrl is XdsTypeUrl.Cluster or XdsTypeUrl.Listener;
+        if (!resources.Types.ContainsKey(request.TypeUrl) && request.TypeUrl != XdsTypeUrl.Endpoints) { return null; }
+        List<string> names = Names(message, 3); // resource_names, resource_names_subscribe
+        bool first = _answered.Add(request.TypeUrl);
+        bool asks = first || names.Count > 0 && (delta || request.Nonce.Length == 0 || IsNews(request.TypeUrl, names));
+        if (!asks || (!wildcard && names.Count == 0)) { return null; }
+        Remember(request.TypeUrl, names);
+        return Response(delta, request.TypeUrl, wildcard && names.All(n => n == "*") ? null : names);
+    }
+
+    private readonly Dictionary<string, HashSet<string>> _known = new(StringComparer.Ordinal);
+
+    private bool IsNews(string type, List<string> names) => !_known.TryGetValue(type, out HashSet<string>? known) || names.Exists(n => !known.Contains(n));
+
+    private void Remember(string type, List<string> names)
+    {
+        if (!_known.TryGetValue(type, out HashSet<string>? known)) { _known[type] = known = new(StringComparer.Ordinal); }
+        known.UnionWith(names);
+    }
+
+    private byte[] Response(bool delta, string typeUrl, List<string>? names)
+    {
+        IReadOnlyDictionary<string, byte[]> kept = resources.Types.TryGetValue(typeUrl, out KeptResources? known) ? known.ByName : new Dictionary<string, byte[]>();
+        var response = new ProtoWriter();
+        response.String(1, "offline/" + resources.Seen.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture));
+        foreach (string name in names ?? [.. kept.Keys])
+        {
+            byte[]? any = kept.GetValueOrDefault(name) ?? Empty(typeUrl, name);
+            if (any is null) { continue; }
+            if (delta) { response.Message(2, new ProtoWriter().Bytes(2, any).String(3, name)); }
+            else { response.Bytes(2, any); }
+        }
+        return response.String(4, typeUrl).String(5, $"offline-{++_nonces}").ToArray();
+    }
+
+    // A cluster whose endpoints are never answered never warms, and Envoy waits for it for ever: unknown ones are empty.
+    private static byte[]? Empty(string typeUrl, string name) => typeUrl == XdsTypeUrl.Endpoints
+        ? new ProtoWriter().String(1, typeUrl).Message(2, new ProtoWriter().String(1, name)).ToArray()
+        : null;
+
+    private static List<string> Names(ReadOnlySpan<byte> message, int number)
+    {
+        List<string> names = [];
+        var reader = new ProtoReader(message);
+        while (reader.Next())
+        {
+            if (reader.Is(number)) { names.Add(Encoding.UTF8.GetString(reader.Bytes)); }
+        }
+        return names;
+    }
+}

@@ -1,0 +1,206 @@
+using System.Globalization;
+using System.Threading.Channels;
+
+using Microsoft.Extensions.Logging;
+
+using VmSidecar.Grpc;
+using VmSidecar.Linux.Files;
+using VmSidecar.Wire.Protobuf;
+
+namespace VmSidecar.Xds;
+
+/// <summary>
+/// Keeps on disk what Envoy last accepted, per type, for a start while istiod cannot be reached. A response is held until Envoy's
+/// ACK (its buffer changes hands, nothing is copied) and then written by one loop, so the relay never waits for a disk. Files:
+/// <c>StateDirectory/xds/LABEL.journal</c> and <c>seen</c>, the time istiod was last known to stand behind them; folder 0700, files 0600.
+/// Everything may be deleted at any time. Owned by <see cref="XdsProxy"/>.
+/// </summary>
+internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, ILogger log) : IDisposable
+{
+    private const long MostHeld = 64 * 1024 * 1024; // bytes waiting for an ACK or the disk; past it the newest is not kept
+    private const int MostEarly = 16; // answers that came before our own send returned; one is in flight, older ones are for responses too large to keep
+    private const int LongestJournal = 16 * 1024 * 1024; // then it is compacted
+    private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+
+    private static readonly TimeSpan SeenEvery = TimeSpan.FromMinutes(10);
+    private static readonly string[] Kept = [XdsTypeUrl.Cluster, XdsTypeUrl.Endpoints, XdsTypeUrl.Listener, XdsTypeUrl.Routes, XdsTypeUrl.Extension];
+
+    private readonly string _folder = Path.Combine(stateDirectory, "xds");
+    private readonly Channel<Held> _accepted = Channel.CreateUnbounded<Held>(); // bounded by MostHeld; reader: the one loop
+    private readonly Lock _gate = new(); // guards _waiting, _early and _held
+    private readonly Dictionary<(string Type, string Nonce), Held> _waiting = [];
+    private readonly Dictionary<(string Type, string Nonce), bool> _early = [];
+    private long _held;
+    private bool _complained;
+
+    /// <summary>Written by the relay: a joint stream is up, so what is kept is current.</summary>
+    public bool IsLive { get; set; }
+
+    /// <summary>A response was delivered. Takes ownership of the message.</summary>
+    public void Delivered(XdsEnvelope response, GrpcMessage message)
+    {
+        lock (_gate)
+        {
+            if (!Kept.Contains(response.TypeUrl) || response.Nonce.Length == 0 || _held + message.Body.Length > MostHeld)
+            {
+                message.Dispose();
+                return;
+            }
+            var held = new Held(response, message);
+            _held += message.Body.Length;
+            if (_early.Remove((response.TypeUrl, response.Nonce), out bool accepted))
+            {
+                Settle(held, accepted);
+                return;
+            }
+            if (_waiting.Remove((response.TypeUrl, response.Nonce), out Held? same)) { Drop(same); }
+            _waiting[(response.TypeUrl, response.Nonce)] = held;
+        }
+    }
+
+    /// <summary>Envoy has answered: an accepted response goes to disk, a refused one is forgotten.</summary>
+    public void Answered(XdsEnvelope request)
+    {
+        if (request.Nonce.Length == 0 || !Kept.Contains(request.TypeUrl)) { return; }
+        lock (_gate)
+        {
+            if (_waiting.Remove((request.TypeUrl, request.Nonce), out Held? held)) { Settle(held, !request.HasError); }
+            else
+            {
+                if (_early.Count == MostEarly) { _early.Clear(); }
+                _early[(request.TypeUrl, request.Nonce)] = !request.HasError; // Envoy can be quicker than the end of our send
+            }
+        }
+    }
+
+    /// <summary>The stream has ended: what was not acknowledged never will be.</summary>
+    public void Forget()
+    {
+        lock (_gate)
+        {
+            foreach (Held held in _waiting.Values) { Drop(held); }
+            _waiting.Clear();
+            _early.Clear();
+        }
+    }
+
+    /// <summary>Writes until cancelled, then what was accepted before.</summary>
+    public async Task RunAsync(CancellationToken stop)
+    {
+        try
+        {
+            Task<bool> more = _accepted.Reader.WaitToReadAsync(stop).AsTask();
+            while (true) // ends by cancellation only
+            {
+                await Task.WhenAny(more, Task.Delay(SeenEvery, time, stop));
+                stop.ThrowIfCancellationRequested();
+                if (more.IsCompleted)
+                {
+                    await WriteAllAsync();
+                    more = _accepted.Reader.WaitToReadAsync(stop).AsTask();
+                }
+                else if (IsLive) { await TryAsync(SeenAsync); }
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
+        await WriteAllAsync();
+        if (IsLive) { await TryAsync(SeenAsync); }
+    }
+
+    /// <summary>What is kept, with the time it was last known good; null when there is nothing, it is too old, or it is damaged.</summary>
+    public OfflineResources? Load(TimeSpan maxAge)
+    {
+        try
+        {
+            if (!DateTimeOffset.TryParse(File.ReadAllText(Path.Combine(_folder, "seen")), CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out DateTimeOffset seen)) { return null; }
+            TimeSpan age = time.GetUtcNow() - seen;
+            if (age > maxAge) { XdsLog.KeptTooOld(log, $"{age.TotalHours:0}", $"{maxAge.TotalHours:0}"); return null; }
+            Dictionary<string, KeptResources> all = new(StringComparer.Ordinal);
+            foreach (string type in Kept.Where(t => File.Exists(FileOf(t))))
+            {
+                if (!KeptResources.TryRead(type, File.ReadAllBytes(FileOf(type)), out KeptResources kept))
+                {
+                    XdsLog.KeptDamaged(log, FileOf(type));
+                    return null;
+                }
+                all[type] = kept;
+            }
+            return all.ContainsKey(XdsTypeUrl.Cluster) && all.ContainsKey(XdsTypeUrl.Listener) ? new OfflineResources(seen, all) : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null; // nothing kept yet
+        }
+    }
+
+    public void Dispose()
+    {
+        Forget();
+        while (_accepted.Reader.TryRead(out Held? held)) { held.Message.Dispose(); }
+    }
+
+    private async Task WriteAllAsync()
+    {
+        bool any = false;
+        while (_accepted.Reader.TryRead(out Held? held))
+        {
+            await TryAsync(() => WriteAsync(held));
+            lock (_gate) { Drop(held); }
+            any = true;
+        }
+        if (any) { await TryAsync(SeenAsync); }
+    }
+
+    private async Task WriteAsync(Held held)
+    {
+        Directory.CreateDirectory(_folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        string file = FileOf(held.Response.TypeUrl);
+        byte[] head = KeptResources.RecordHead(held.Response.Kind, held.Message.Body.Length);
+        if (KeptResources.IsWhole(held.Response) || !File.Exists(file))
+        {
+            await AtomicFile.WriteAsync(file, (byte[])[.. head, .. held.Message.Body.Span], Private, CancellationToken.None);
+            return;
+        }
+        await using (var journal = new FileStream(file, FileMode.Append, FileAccess.Write, FileShare.Read))
+        {
+            await journal.WriteAsync(head);
+            await journal.WriteAsync(held.Message.Body);
+            if (journal.Length < LongestJournal) { return; }
+        }
+        bool good = KeptResources.TryRead(held.Response.TypeUrl, await File.ReadAllBytesAsync(file), out KeptResources kept);
+        if (good) { await AtomicFile.WriteAsync(file, kept.Compact(held.Response.TypeUrl), Private, CancellationToken.None); }
+        else { File.Delete(file); }
+    }
+
+    private Task SeenAsync() => AtomicFile.WriteAsync(
+        Path.Combine(_folder, "seen"), System.Text.Encoding.ASCII.GetBytes(time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture)), Private, CancellationToken.None);
+
+    private async Task TryAsync(Func<Task> write)
+    {
+        try
+        {
+            await write();
+            _complained = false;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            if (!_complained) { XdsLog.CannotKeep(log, _folder, e.Message); }
+            _complained = true;
+        }
+    }
+
+    private void Settle(Held held, bool accepted)
+    {
+        if (!accepted || !_accepted.Writer.TryWrite(held)) { Drop(held); }
+    }
+
+    private void Drop(Held held)
+    {
+        _held -= held.Message.Body.Length;
+        held.Message.Dispose();
+    }
+
+    private string FileOf(string typeUrl) => Path.Combine(_folder, XdsTypeUrl.Label(typeUrl) + ".journal");
+
+    private sealed record Held(XdsEnvelope Response, GrpcMessage Message);
+}

@@ -1,0 +1,169 @@
+using VmSidecar.Grpc;
+using VmSidecar.TestKit;
+using VmSidecar.TestKit.Grpc;
+using VmSidecar.Wire.Protobuf;
+using VmSidecar.Xds;
+
+using Xunit;
+
+namespace VmSidecar.Tests.Xds;
+
+/// <summary>A boot without istiod: what Envoy accepted last is served, marked stale, until istiod answers (DESIGN: offline start).</summary>
+public sealed class OfflineStartTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xdso-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Theory]
+    [InlineData(false, false), InlineData(true, true), InlineData(true, false), InlineData(false, true)]
+    public async Task What_Envoy_accepted_is_served_until_istiod_answers(bool recordedDelta, bool servedDelta)
+    {
+        await RecordAsync(recordedDelta);
+        Assert.All(Directory.GetFiles(Path.Combine(_folder, "xds")), f => Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(f)));
+
+        await using var bench = new RelayBench(servedDelta, folder: _folder) { KeepFolder = true };
+        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
+        await bench.StartAsync();
+        PairedCall early = bench.Envoy(servedDelta);
+        Assert.Equal(GrpcStatusCode.Unavailable, (await early.Ended.WaitAsync(Test.Deadline)).Code); // istiod gets its few seconds
+        bench.Time.Advance(TimeSpan.FromSeconds(3));
+        PairedCall envoy = bench.Envoy(servedDelta);
+
+        XdsEnvelope clusters = await AskAsync(envoy, servedDelta, XdsTypeUrl.Cluster, Talk.Node);
+        Assert.Equal(2, clusters.Resources); // the refused third one is not among them
+        Assert.StartsWith("offline/", clusters.Version, StringComparison.Ordinal);
+        await envoy.Client.SayAsync(XdsMessages.Answer(servedDelta, clusters, error: null)); // an ACK is met with silence
+        XdsEnvelope endpoints = await AskAsync(envoy, servedDelta, XdsTypeUrl.Endpoints, default, "c1", "unknown");
+        Assert.Equal(2, endpoints.Resources); // an unknown one is empty, or its cluster would never warm
+        Assert.Equal(1, (await AskAsync(envoy, servedDelta, XdsTypeUrl.Listener, default)).Resources);
+        Assert.NotNull(bench.Proxy.Status.ServingFrom);
+        Assert.Single(bench.Log.Lines, l => l.StartsWith("Warning xdsproxy istiod cannot be reached: Envoy is served", StringComparison.Ordinal));
+
+        bench.Istiod.Refuse = null;
+        PairedCall own = await ComesBackAsync(bench);
+        await own.Server.ReadBytesAsync();
+        await own.Server.SayAsync(Talk.Response(servedDelta, XdsTypeUrl.NameTable, "n1", [7]));
+        Assert.Equal(new GrpcStatus(GrpcStatusCode.Unavailable, "istiod takes over"), await envoy.Ended.WaitAsync(Test.Deadline));
+        Assert.Null(bench.Proxy.Status.ServingFrom);
+        PairedCall live = bench.Envoy(servedDelta), joint = await bench.Istiod.NextAsync();
+        await live.Client.SayAsync(XdsMessages.Subscribe(servedDelta, XdsTypeUrl.Cluster, Talk.Node));
+        Assert.True((await joint.Server.ReadAsync(Talk.Requests(servedDelta))).HasNode);
+    }
+
+    [Fact]
+    public async Task What_is_too_old_is_not_served()
+    {
+        await RecordAsync(delta: true);
+        await using var bench = new RelayBench(delta: true, folder: _folder) { KeepFolder = true };
+        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
+        bench.Time.Jump(TimeSpan.FromHours(25));
+        await bench.StartAsync();
+        bench.Time.Jump(TimeSpan.FromSeconds(4));
+        Assert.Equal(GrpcStatusCode.Unavailable, (await bench.Envoy(delta: true).Ended.WaitAsync(Test.Deadline)).Code);
+        Assert.Contains(bench.Log.Lines, l => l.Contains("more than the 24 h allowed", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Damage_is_said_and_nothing_is_served()
+    {
+        await RecordAsync(delta: true);
+        await File.AppendAllTextAsync(Path.Combine(_folder, "xds", "CDS.journal"), "torn");
+        await using var bench = new RelayBench(delta: true, folder: _folder) { KeepFolder = true };
+        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
+        await bench.StartAsync();
+        bench.Time.Jump(TimeSpan.FromSeconds(4));
+        await bench.Envoy(delta: true).Ended.WaitAsync(Test.Deadline);
+        Assert.Contains(bench.Log.Lines, l => l.Contains("CDS.journal is damaged", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_silent_istiod_is_given_up_and_a_live_one_is_never_overruled()
+    {
+        await RecordAsync(delta: true);
+        await using var bench = new RelayBench(delta: true, names: false, folder: _folder) { KeepFolder = true };
+        await bench.StartAsync();
+        PairedCall own = await bench.Istiod.NextAsync(), envoy = bench.Envoy(delta: true);
+        await bench.Istiod.NextAsync();
+        await envoy.Client.SayAsync(XdsMessages.Subscribe(true, XdsTypeUrl.Cluster, Talk.Node));
+        while (await bench.DelayAsync() != TimeSpan.FromSeconds(3)) { }
+        bench.Time.Advance(TimeSpan.FromSeconds(3));
+        Assert.Equal("istiod does not answer", (await envoy.Ended.WaitAsync(Test.Deadline)).Message);
+        PairedCall offline = bench.Envoy(delta: true);
+        Assert.Equal(2, (await AskAsync(offline, true, XdsTypeUrl.Cluster, Talk.Node)).Resources);
+        await own.Server.SayAsync(Talk.Response(true, XdsTypeUrl.NameTable, "n1", [7]));
+        await offline.Ended.WaitAsync(Test.Deadline);
+
+        PairedCall live = bench.Envoy(delta: true);
+        await bench.Istiod.NextAsync();
+        bench.Time.Advance(TimeSpan.FromMinutes(1)); // silent again, but this is no boot any more
+        Assert.False(live.Ended.IsCompleted);
+    }
+
+    [Fact]
+    public void A_journal_puts_increments_together_and_compacts()
+    {
+        byte[] Record(byte[] message) => [.. KeptResources.RecordHead(XdsMessageKind.DeltaResponse, message.Length), .. message];
+        byte[] Named(string name, byte value) => new ProtoWriter().Message(2, new ProtoWriter().String(3, name).Message(2, new ProtoWriter().Bytes(2, [value]))).String(4, XdsTypeUrl.Routes).ToArray();
+        byte[] journal = [.. Record(Named("a", 1)), .. Record(Named("b", 2)), .. Record(Named("a", 3)), .. Record(new ProtoWriter().String(4, XdsTypeUrl.Routes).String(6, "b").ToArray())];
+        Assert.True(KeptResources.TryRead(XdsTypeUrl.Routes, journal, out KeptResources kept));
+        Assert.Equal(new ProtoWriter().Bytes(2, [3]).ToArray(), Assert.Single(kept.ByName).Value);
+        Assert.True(KeptResources.TryRead(XdsTypeUrl.Routes, kept.Compact(XdsTypeUrl.Routes), out KeptResources again));
+        Assert.Equal(kept.ByName.Keys, again.ByName.Keys);
+        Assert.False(KeptResources.TryRead(XdsTypeUrl.Cluster, journal, out _));
+        for (int length = 1; length < journal.Length; length++) { _ = KeptResources.TryRead(XdsTypeUrl.Routes, journal.AsSpan(0, length), out _); }
+    }
+
+    /// <summary>A good day: Envoy accepts two clusters (and refuses a push of three), one listener, endpoints.</summary>
+    private async Task RecordAsync(bool delta)
+    {
+        await using var bench = new RelayBench(delta, names: false, folder: _folder) { KeepFolder = true };
+        await bench.StartAsync();
+        PairedCall envoy = bench.Envoy(delta), istiod = await bench.Istiod.NextAsync();
+        await envoy.Client.SayAsync(XdsMessages.Subscribe(delta, XdsTypeUrl.Cluster, Talk.Node));
+        await istiod.Server.ReadBytesAsync();
+        await PushAsync(envoy, istiod, delta, XdsTypeUrl.Cluster, null, "c1", "c2");
+        await PushAsync(envoy, istiod, delta, XdsTypeUrl.Cluster, "no", "c1", "c2", "c3");
+        await PushAsync(envoy, istiod, delta, XdsTypeUrl.Endpoints, null, "c1");
+        await PushAsync(envoy, istiod, delta, XdsTypeUrl.Listener, null, "l1");
+    }
+
+    private static async Task PushAsync(PairedCall envoy, PairedCall istiod, bool delta, string type, string? error, params string[] names)
+    {
+        byte[] push = ResponseOf(delta, type, "n" + type + names.Length, names);
+        await istiod.Server.SayAsync(push);
+        XdsEnvelope response = await envoy.Client.ReadAsync(Talk.Responses(delta));
+        await envoy.Client.SayAsync(XdsMessages.Answer(delta, response, error));
+        await istiod.Server.ReadBytesAsync();
+    }
+
+    private static byte[] ResponseOf(bool delta, string type, string nonce, string[] names)
+    {
+        var message = new ProtoWriter();
+        foreach (string name in names)
+        {
+            ProtoWriter any = new ProtoWriter().String(1, type).Message(2, new ProtoWriter().String(1, name));
+            message.Message(2, delta ? new ProtoWriter().Message(2, any).String(3, name) : any);
+        }
+        return message.String(4, type).String(5, nonce).ToArray();
+    }
+
+    private static async Task<XdsEnvelope> AskAsync(PairedCall envoy, bool delta, string type, ReadOnlyMemory<byte> node, params string[] names)
+    {
+        ProtoWriter more = new();
+        foreach (string name in names) { more.String(3, name); }
+        await envoy.Client.SayAsync([.. XdsMessages.Subscribe(delta, type, node.Span), .. more.Written.Span]);
+        return await envoy.Client.ReadAsync(Talk.Responses(delta));
+    }
+
+    private static async Task<PairedCall> ComesBackAsync(RelayBench bench)
+    {
+        Task<PairedCall> next = bench.Istiod.NextAsync();
+        while (!next.IsCompleted)
+        {
+            bench.Time.Advance(TimeSpan.FromSeconds(30));
+            await Task.WhenAny(next, Task.Delay(TimeSpan.FromMilliseconds(20), TimeProvider.System));
+        }
+        return await next;
+    }
+}
