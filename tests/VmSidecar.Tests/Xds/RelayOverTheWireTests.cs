@@ -1,4 +1,3 @@
-using VmSidecar.EnvoyApi.Discovery;
 using VmSidecar.Grpc;
 using VmSidecar.Health;
 using VmSidecar.TestKit;
