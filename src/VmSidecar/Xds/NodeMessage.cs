@@ -45,7 +45,7 @@ internal static class NodeMessage
                 foreach (JsonNode? item in node!.AsArray()) { items.Message(1, Value(item)); }
                 return value.Message(6, items);
             case JsonValueKind.Number:
-                return value.Double(2, node!.GetValue<JsonElement>().GetDouble());
+                return value.Double(2, double.Parse(node!.ToJsonString(), System.Globalization.CultureInfo.InvariantCulture)); // a number may be held as any CLR type
             case JsonValueKind.True or JsonValueKind.False:
                 return value.Varint(4, node!.GetValueKind() == JsonValueKind.True ? 1u : 0u);
             case JsonValueKind.String:
