@@ -34,6 +34,7 @@ internal sealed record ConfigLoad
         var settings = new SettingReader(files.Above(proxy.ProxyMetadata()), proxy, allFlags, errors);
         SidecarOptions options = Build(settings, paths, network, annotations);                                         // 3, 4
         MisspelledSettings.Report(settings);
+        UnsupportedSettings.Report(settings);
         ImmutableArray<ConfigError> all = [.. errors.Distinct().OrderBy(e => e.File, StringComparer.Ordinal).ThenBy(e => e.Line)];
         return new()
         {

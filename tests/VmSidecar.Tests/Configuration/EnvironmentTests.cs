@@ -97,6 +97,21 @@ public sealed class EnvironmentTests
         if (problem is not null) { Assert.Equal(problem, warning.Problem); }
     }
 
+    [Theory]
+    [InlineData("ISTIO_BOOTSTRAP=/t.json", "ISTIO_BOOTSTRAP")]
+    [InlineData("CLOUD_PLATFORM=aws", "CLOUD_PLATFORM")]
+    [InlineData("CLOUD_PLATFORM=none", null)]
+    [InlineData("ENVOY_SECURE_METRICS_PORT=0", null)]
+    [InlineData("ISTIO_AGENT_FLAGS='--templateFile /t --stsPort=0'", "--templateFile")]
+    [InlineData("PROXY_CONFIG='proxyBootstrapTemplatePath: /t'", "proxyBootstrapTemplatePath")]
+    public void What_has_no_effect_here_is_said(string line, string? key)
+    {
+        using TestHost host = TestHost.WithFixture("1.31").Sidecar(line + "\n");
+        ConfigLoad load = host.Load();
+        Assert.NotNull(load.Options);
+        Assert.Equal(key is null ? [] : [(host.Paths.SidecarEnv, 1, key)], load.Errors.Select(e => (e.File, e.Line, e.Key)));
+    }
+
     [Fact]
     public void Other_variables_are_the_operators_own_business()
     {
