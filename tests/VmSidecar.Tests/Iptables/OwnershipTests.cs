@@ -111,6 +111,44 @@ public sealed class OwnershipTests
     }
 
     [Fact]
+    public async Task Native_tables_of_pilot_agent_and_of_ours_go_whatever_the_back_end_is_now()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        await lab.Vm.RunAsync("nft -f -", "add table inet firewalld\nadd chain inet firewalld x { type filter hook input priority 10; }\n");
+        string before = await lab.Vm.RunAsync("nft -s list ruleset");
+        await lab.Runner().ApplyAsync(CaptureLab.Options with { Backend = CaptureBackendKind.Nftables }, CancellationToken.None);
+        foreach (string table in new[] { "nat", "mangle", "raw" }) { await lab.Vm.RunAsync($"nft add table inet istio-proxy-{table}"); }
+        Assert.True(await lab.Runner().ApplyAsync(CaptureLab.Options, CancellationToken.None));
+        string now = await lab.Vm.RunAsync("nft list tables");
+        Assert.DoesNotContain("inet vmsidecar", now, StringComparison.Ordinal);
+        Assert.DoesNotContain("istio-proxy", now, StringComparison.Ordinal);
+        await lab.Runner().ApplyAsync(CaptureLab.Options with { Backend = CaptureBackendKind.Nftables }, CancellationToken.None);
+        Assert.DoesNotContain("ISTIO", await lab.SaveAsync(), StringComparison.Ordinal);
+        await lab.Runner().CleanAsync(CancellationToken.None);
+        Assert.Equal(before, await lab.Vm.RunAsync("nft -s list ruleset"));
+    }
+
+    [Fact]
+    public async Task Native_drift_is_named_and_repaired()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        CaptureOptions options = CaptureLab.Options with { Backend = CaptureBackendKind.Nftables };
+        Assert.NotEmpty((await lab.Runner().DiffAsync(options, CancellationToken.None)).Tables);
+        await lab.Runner().ApplyAsync(options, CancellationToken.None);
+        Assert.Empty((await lab.Runner().DiffAsync(options, CancellationToken.None)).Tables);
+        await lab.Vm.RunAsync("nft flush chain inet vmsidecar nat4-istio-redirect");
+        await lab.Vm.RunAsync("nft add rule inet vmsidecar nat-output tcp dport 99 return");
+        TableDiff drift = (await lab.Runner().DiffAsync(options, CancellationToken.None)).Tables.Single().Diff;
+        Assert.Contains("to Envoy outbound", Assert.Single(drift.Missing), StringComparison.Ordinal);
+        Assert.Contains("dport 99", Assert.Single(drift.Extra), StringComparison.Ordinal);
+        Assert.NotEmpty((await lab.Runner().DiffAsync(options with { ProxyPort = 16001 }, CancellationToken.None)).Tables);
+        Assert.True(await lab.Runner().ApplyAsync(options, CancellationToken.None));
+        Assert.Empty((await lab.Runner().DiffAsync(options, CancellationToken.None)).Tables);
+        await lab.Vm.RunAsync("nft flush ruleset");
+        Assert.True(await lab.Runner().ApplyAsync(options, CancellationToken.None));
+    }
+
+    [Fact]
     public async Task Drift_is_named_and_apply_repairs_it()
     {
         await using CaptureLab lab = await CaptureLab.CreateAsync();
