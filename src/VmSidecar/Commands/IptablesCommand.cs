@@ -35,7 +35,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
 
     public ILogger Log { get; init; } = NullLogger.Instance;
 
-    private IptablesRunner Runner => new(commands, paths.At("run/vmsidecar"), Time);
+    private IptablesRunner Runner => new(commands, paths.At("run/vmsidecar"), Time) { Advise = words => error.WriteLine($"note: {words}") };
 
     /// <summary><c>iptables VERB [flags]</c>; the flags are istio-iptables' and <c>--json</c>.</summary>
     public Task<int> RunAsync(IReadOnlyList<string> arguments, CancellationToken stop)
@@ -51,7 +51,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         return verb switch
         {
             "apply" when own.Confirm is { } patience => GuardAsync(flags, options => ConfirmAsync(options, patience, stop)),
-            "watch" => GuardAsync(flags, options => WatchAsync(options, own.Watch, stop)),
+            "watch" => GuardAsync(flags, options => WatchAsync(() => Reread(flags, options), own.Watch, stop)),
             "apply" => GuardAsync(flags, options => ApplyAsync(options, json, stop)),
             "clean" => GuardAsync(flags, options => CleanAsync(options, json, stop), cleaning: true),
             "show" => GuardAsync(flags, options => Task.FromResult(Show(options, json))),
@@ -63,7 +63,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     /// <summary><c>istio-iptables</c>, with <c>--cleanup-only</c> and <c>--dry-run</c>.</summary>
     public Task<int> RunClassicAsync(IReadOnlyList<string> arguments, CancellationToken stop) => GuardAsync(arguments, options =>
         options.CleanupOnly ? CleanAsync(options, json: false, stop)
-        : options.DryRun || options.SkipApply ? Task.FromResult(Show(options, json: false))
+        : options.DryRun || options.SkipApply ? Task.FromResult(DryRun(options))
         : ApplyAsync(options, json: false, stop));
 
     /// <summary><c>istio-clean-iptables</c>.</summary>
@@ -84,7 +84,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
             return (int)ExitCode.CommandFailed;
         }
         var mistakes = new List<ConfigError>();
-        CaptureOptions options = new CaptureOptionsReader((Host ?? (() => CaptureHost.Read(paths)))(), environment, mistakes) { Origin = Origin }.Read(flags);
+        CaptureOptions options = Read(flags, mistakes);
         if (options.CustomRules)
         {
             await output.WriteLineAsync("ISTIO_CUSTOM_IP_TABLES=true: the rules are the operator's, nothing done").ConfigureAwait(false);
@@ -107,6 +107,18 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
             await error.WriteLineAsync("interrupted").ConfigureAwait(false);
             return (int)ExitCode.Fatal;
         }
+    }
+
+    private CaptureOptions Read(ImmutableDictionary<string, string> flags, List<ConfigError> mistakes) =>
+        new CaptureOptionsReader((Host ?? (() => CaptureHost.Read(paths)))(), environment, mistakes) { Origin = Origin }.Read(flags);
+
+    /// <summary>The host may have changed since: above all its resolvers (DHCP, VPN). Where it makes no sense just now, the last options stay.</summary>
+    private CaptureOptions Reread(IReadOnlyList<string> arguments, CaptureOptions last)
+    {
+        var mistakes = new List<ConfigError>();
+        CaptureFlagParser.TryParse(arguments, out ImmutableDictionary<string, string> flags, out _);
+        CaptureOptions now = Read(flags, mistakes);
+        return mistakes.Any(m => !m.IsWarning) || (last.RedirectDns && !now.RedirectDns) ? last : now;
     }
 
     private async Task<int> ApplyAsync(CaptureOptions options, bool json, CancellationToken stop)
@@ -141,7 +153,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     }
 
     /// <summary>Stays and keeps an eye on the rules; privileged, beside the daemon. Ends with <paramref name="stop"/> and leaves the rules as they are.</summary>
-    private async Task<int> WatchAsync(CaptureOptions options, CaptureWatchOptions watch, CancellationToken stop)
+    private async Task<int> WatchAsync(Func<CaptureOptions> options, CaptureWatchOptions watch, CancellationToken stop)
     {
         await new CaptureWatch(Runner, options, watch, Time, Log).RunAsync(stop).ConfigureAwait(false);
         return 0;
@@ -169,6 +181,23 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
             }
         }
         return 0;
+    }
+
+    /// <summary>DRY_RUN_FILE_PATH receives the text too, as with the classic command.</summary>
+    private int DryRun(CaptureOptions options)
+    {
+        if (environment.GetValueOrDefault("DRY_RUN_FILE_PATH") is { Length: > 0 } path)
+        {
+            try
+            {
+                File.WriteAllText(path, string.Concat(new[] { IpFamily.V4, IpFamily.V6 }.Select(f => RestorePlan.Show(IptablesProgram.For(options, f)))));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new FatalException("iptables", $"DRY_RUN_FILE_PATH {path} cannot be written: {e.Message.TrimEnd('.')}", "Name a file in a folder that can be written", e);
+            }
+        }
+        return Show(options, json: false);
     }
 
     private int Show(CaptureOptions options, bool json)

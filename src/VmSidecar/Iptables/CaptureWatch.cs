@@ -11,7 +11,7 @@ namespace VmSidecar.Iptables;
 /// Looks at the rules and at Envoy in turn, and says once when either changes: rules that others flushed or changed, an Envoy that is gone. Repairs and
 /// lifts only where asked to; <see cref="CaptureWatchPolicy"/> decides, this acts. Runs privileged, apart from the daemon.
 /// </summary>
-internal sealed class CaptureWatch(IptablesRunner runner, CaptureOptions options, CaptureWatchOptions watch, TimeProvider time, ILogger log)
+internal sealed class CaptureWatch(IptablesRunner runner, Func<CaptureOptions> read, CaptureWatchOptions watch, TimeProvider time, ILogger log)
 {
     /// <summary>Whether somebody accepts on the outbound port; a seam for tests.</summary>
     public Func<CancellationToken, Task<bool>>? IsServed { get; init; }
@@ -38,7 +38,8 @@ internal sealed class CaptureWatch(IptablesRunner runner, CaptureOptions options
     {
         try
         {
-            bool served = await (IsServed ?? ConnectAsync)(stop).ConfigureAwait(false);
+            CaptureOptions options = read(); // anew each time: resolv.conf may name others by now
+            bool served = await (IsServed is null ? ConnectAsync(options.ProxyPort, stop) : IsServed(stop)).ConfigureAwait(false);
             ImmutableArray<(IpFamily Family, TableDiff Diff)> drift = (await runner.DiffAsync(options, stop).ConfigureAwait(false)).Tables;
             CaptureAct act = policy.Decide(!drift.IsEmpty, served, time.GetUtcNow());
             switch (act)
@@ -71,14 +72,14 @@ internal sealed class CaptureWatch(IptablesRunner runner, CaptureOptions options
         }
     }
 
-    private async Task<bool> ConnectAsync(CancellationToken stop)
+    private async Task<bool> ConnectAsync(ushort port, CancellationToken stop)
     {
         using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(2), time);
         using var both = CancellationTokenSource.CreateLinkedTokenSource(stop, patience.Token);
         try
         {
-            await socket.ConnectAsync(new IPEndPoint(IPAddress.Loopback, options.ProxyPort), both.Token).ConfigureAwait(false);
+            await socket.ConnectAsync(new IPEndPoint(IPAddress.Loopback, port), both.Token).ConfigureAwait(false);
             return true;
         }
         catch (SocketException)

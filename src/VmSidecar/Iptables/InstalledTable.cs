@@ -9,6 +9,9 @@ namespace VmSidecar.Iptables;
 /// <param name="HasPolicies">A built-in chain has another policy than ACCEPT.</param>
 internal sealed record InstalledTable(string Name, ImmutableArray<string> Chains, ImmutableArray<InstalledRule> Rules, bool HasPolicies)
 {
+    /// <summary>What no rule lets in stays out.</summary>
+    public bool DropsInput { get; private init; }
+
     public bool IsEmpty => Chains.IsEmpty && Rules.IsEmpty;
 
     /// <summary>Reads the whole output; lines it does not know (comments, warnings) are passed over.</summary>
@@ -18,18 +21,18 @@ internal sealed record InstalledTable(string Name, ImmutableArray<string> Chains
         string? name = null;
         var chains = ImmutableArray.CreateBuilder<string>();
         var rules = ImmutableArray.CreateBuilder<InstalledRule>();
-        bool policies = false;
+        bool policies = false, drops = false;
         foreach (string line in saved.Split('\n'))
         {
-            if (line.StartsWith('*')) { (name, policies) = (line[1..].Trim(), false); chains.Clear(); rules.Clear(); }
+            if (line.StartsWith('*')) { (name, policies, drops) = (line[1..].Trim(), false, false); chains.Clear(); rules.Clear(); }
             else if (name is null) { continue; }
             else if (line.StartsWith(':') && line.Split(' ') is [var chain, var policy, ..])
             {
                 if (policy == "-") { chains.Add(chain[1..]); }
-                else { policies |= policy != "ACCEPT"; }
+                else { policies |= policy != "ACCEPT"; drops |= chain == ":INPUT" && policy != "ACCEPT"; }
             }
             else if (InstalledRule.TryParse(line, out InstalledRule? rule)) { rules.Add(rule); }
-            else if (line.StartsWith("COMMIT", StringComparison.Ordinal)) { tables.Add(new(name, chains.ToImmutable(), rules.ToImmutable(), policies)); name = null; }
+            else if (line.StartsWith("COMMIT", StringComparison.Ordinal)) { tables.Add(new(name, chains.ToImmutable(), rules.ToImmutable(), policies) { DropsInput = drops }); name = null; }
         }
         return tables.ToImmutable();
     }

@@ -21,12 +21,16 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
     /// <summary>Reads and loads iptables' tables.</summary>
     public IptablesKernel Kernel { get; init; } = new(runner);
 
+    /// <summary>Told what the operator ought to know though nothing failed.</summary>
+    public Action<string> Advise { get; init; } = _ => { };
+
     /// <summary>Installs the options' rules, in place of any of ours. True: something changed.</summary>
     public async Task<bool> ApplyAsync(CaptureOptions options, CancellationToken stop)
     {
         using CaptureLock held = await LockAsync(stop).ConfigureAwait(false);
         ImmutableArray<InstalledRules> variants = await Kernel.InspectAsync(stop).ConfigureAwait(false);
         InstalledRules? chosen = Choose(options, variants);
+        if (FirewallAdvice.For(options, variants) is { } advice) { Advise(advice); }
         bool changed = false;
         // 1. What stands elsewhere would catch packets a second time.
         foreach (InstalledRules other in variants.Where(v => v != chosen && v.HasOurs)) { changed |= await CleanAsync(other, stop).ConfigureAwait(false); }

@@ -8,14 +8,17 @@ using Xunit;
 namespace VmSidecar.Tests.Iptables;
 
 /// <summary>The verbs as an operator meets them: words, exit codes, and what they leave undone.</summary>
-public sealed class IptablesCommandTests
+public sealed class IptablesCommandTests : IDisposable
 {
     private static readonly Dictionary<string, string> s_vm = new()
     {
         ["ISTIO_INBOUND_PORTS"] = "*", ["ISTIO_SERVICE_CIDR"] = "*", ["ISTIO_LOCAL_EXCLUDE_PORTS"] = "22,15090,15021,15020", ["ISTIO_META_DNS_CAPTURE"] = "true", ["PROXY_UID"] = "113", ["PROXY_GID"] = "113",
     };
 
+    private readonly string _root = Directory.CreateTempSubdirectory("vsc-command").FullName;
     private readonly StringWriter _out = new(), _error = new();
+
+    public void Dispose() => Directory.Delete(_root, recursive: true);
 
     [Fact]
     public async Task Custom_rules_leave_the_host_alone()
@@ -130,6 +133,57 @@ public sealed class IptablesCommandTests
         Assert.Equal(0, await watching.WaitAsync(Test.Deadline));
     }
 
+    [Fact]
+    public async Task Watch_follows_the_resolvers_of_the_host()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        var time = new ManualTimeProvider();
+        string server = "127.0.0.53";
+        IptablesCommand Made(TimeProvider clock) => new(lab.Vm.Commands, new HostPaths(lab.State), s_vm, _out, _error)
+        {
+            Host = () => new CaptureHost { ResolvConf = $"nameserver {Volatile.Read(ref server)}\n", Passwd = "istio-proxy:x:113:113:::\n" },
+            Time = clock,
+        };
+        Assert.Equal(0, await Made(TimeProvider.System).RunAsync(["apply"], CancellationToken.None));
+        using var stop = new CancellationTokenSource();
+        Task<int> watching = Made(time).RunAsync(["watch", "--repair", "--interval=10"], stop.Token);
+        await NextAsync(time, TimeSpan.FromSeconds(10));
+        Volatile.Write(ref server, "10.99.0.53");
+        time.Advance(TimeSpan.FromSeconds(10));
+        await NextAsync(time, TimeSpan.FromSeconds(10));
+        string rules = await lab.SaveAsync();
+        Assert.Contains("-d 10.99.0.53/32 -p udp", rules, StringComparison.Ordinal);
+        Assert.DoesNotContain("127.0.0.53", rules, StringComparison.Ordinal);
+        await stop.CancelAsync();
+        await watching.WaitAsync(Test.Deadline);
+    }
+
+    [Fact]
+    public async Task A_firewall_that_drops_by_default_is_pointed_out_with_the_rule_it_needs()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        await lab.Vm.RunAsync("iptables-nft -P INPUT DROP");
+        await lab.Vm.RunAsync("iptables-nft -A INPUT -i lo -j ACCEPT");
+        lab.ListenTcp(lab.Vm, "0.0.0.0", 15006, "inbound", 113, 113);
+        Assert.Equal(0, await Command(lab.Vm.Commands, s_vm, lab.State).RunAsync(["apply"], CancellationToken.None));
+        Assert.Contains("-m conntrack --ctorigdstport 8080 -j ACCEPT", _error.ToString(), StringComparison.Ordinal);
+        await lab.Vm.RunAsync("iptables-nft -I INPUT -p tcp -m conntrack --ctorigdstport 8080 -j ACCEPT");
+        Assert.StartsWith("inbound ", await CaptureLab.AskTcpAsync(lab.Peer, 0, 0, "10.99.0.1", 8080), StringComparison.Ordinal);
+        _error.GetStringBuilder().Clear();
+        Assert.Equal(0, await Command(lab.Vm.Commands, s_vm, lab.State).RunAsync(["apply"], CancellationToken.None));
+        Assert.Equal("", _error.ToString());
+    }
+
+    [Fact]
+    public async Task A_dry_run_writes_its_file()
+    {
+        string path = Path.GetTempFileName();
+        Assert.Equal(0, await Command(new Untouchable(), new(s_vm) { ["DRY_RUN_FILE_PATH"] = path }).RunClassicAsync(["-n"], CancellationToken.None));
+        Assert.StartsWith("*raw\n", await File.ReadAllTextAsync(path), StringComparison.Ordinal);
+        File.Delete(path);
+        Assert.Equal(1, await Command(new Untouchable(), new(s_vm) { ["DRY_RUN_FILE_PATH"] = Path.Combine(_root, "no-folder", "x") }).RunClassicAsync(["-n"], CancellationToken.None));
+    }
+
     /// <summary>Skips the timers of the probe and the lock.</summary>
     private static async Task<TimeSpan> NextAsync(ManualTimeProvider time, TimeSpan? wanted = null)
     {
@@ -141,7 +195,7 @@ public sealed class IptablesCommandTests
     }
 
     private IptablesCommand Command(ICommandRunner commands, Dictionary<string, string> environment, string? root = null, TimeProvider? time = null, Func<string?>? readLine = null) =>
-        new(commands, new HostPaths(root ?? "/nonexistent"), environment, _out, _error)
+        new(commands, new HostPaths(root ?? _root), environment, _out, _error)
         {
             Host = () => new CaptureHost { ResolvConf = "nameserver 127.0.0.53\n", Passwd = "istio-proxy:x:113:113:::\n" },
             Origin = _ => ("cluster.env", 4),
