@@ -116,7 +116,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     private CaptureOptions Reread(IReadOnlyList<string> arguments, CaptureOptions last)
     {
         var mistakes = new List<ConfigError>();
-        CaptureFlagParser.TryParse(arguments, out ImmutableDictionary<string, string> flags, out _);
+        if (!CaptureFlagParser.TryParse(arguments, out ImmutableDictionary<string, string> flags, out _)) { return last; }
         CaptureOptions now = Read(flags, mistakes);
         return mistakes.Any(m => !m.IsWarning) || (last.RedirectDns && !now.RedirectDns) ? last : now;
     }

@@ -48,6 +48,23 @@ public sealed class OpenConnectionsTests(ITestOutputHelper output)
         }
     }
 
+    /// <summary>What the guard is for: with pilot-agent's rules alone, the next word of the local side is taken for a new connection and reset.</summary>
+    [Fact]
+    public async Task Without_the_guard_an_open_connection_dies()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        lab.ListenTcp(lab.Vm, "0.0.0.0", 15001, "outbound", CaptureLab.Proxy, CaptureLab.Proxy);
+        (Socket server, Socket client) = await OpenAsync(lab.Peer, "10.99.0.2", 80, lab.Vm);
+        using (server) using (client)
+        {
+            await SayAsync(client, server);
+            await lab.Runner().ApplyAsync(CaptureLab.Options with { Safety = false }, CancellationToken.None);
+            await client.SendAsync(new byte[] { 7 });
+            SocketException reset = await Assert.ThrowsAsync<SocketException>(async () => await client.ReceiveAsync(new byte[1]).WaitAsync(Test.Deadline));
+            Assert.Equal(SocketError.ConnectionReset, reset.SocketErrorCode);
+        }
+    }
+
     /// <summary>Keystroke and echo, without pause, until told to stop.</summary>
     private static async Task<int> TypeAsync(Socket near, Socket far, Action<TimeSpan> took, CancellationToken stop)
     {
