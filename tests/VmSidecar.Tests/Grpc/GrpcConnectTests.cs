@@ -210,9 +210,11 @@ public sealed class GrpcConnectTests
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
+        var opened = new TaskCompletionSource();
         Task serving = ServeAsync();
         await using var channel = new GrpcChannel(GrpcChannelOptions.For(listener.LocalEndpoint.ToString()!));
         await using IGrpcClientCall call = await channel.OpenAsync(GrpcPair.Method, [], default).WaitAsync(Test.Deadline);
+        opened.SetResult();
         Assert.Null(await call.ReadTextAsync());
         Assert.Equal(GrpcStatusCode.Unavailable, call.Status.Code);
         Assert.Contains(says, call.Status.Message, StringComparison.Ordinal);
@@ -232,6 +234,7 @@ public sealed class GrpcConnectTests
                 await stream.ReadExactlyAsync(frame.AsMemory(9, (frame[1] << 8) | frame[2]));
             }
             while (frame[3] != 1); // HEADERS of the call
+            await opened.Task.WaitAsync(Test.Deadline); // closed earlier, the call would not open at all
             if (goodbye) { await stream.WriteAsync(new byte[] { 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0 }); } // GOAWAY, last stream 1, NO_ERROR
             client.Client.Shutdown(SocketShutdown.Send);
             while (await stream.ReadAsync(frame) > 0) { }
