@@ -35,4 +35,7 @@ internal sealed record DnsOptions
 
     /// <summary>Own virtual IPs for hosts istiod leaves without an address.</summary>
     public VirtualIpMode VirtualIps { get; init; } = VirtualIpMode.NxDomain;
+
+    /// <summary>How long a host must be known from clusters, and unknown to the name table, before it gets one.</summary>
+    public TimeSpan VirtualIpRest { get; init; } = TimeSpan.FromSeconds(3);
 }

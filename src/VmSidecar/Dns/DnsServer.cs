@@ -42,6 +42,7 @@ internal sealed class DnsServer : IComponent
         _resolvConf = new(options.ResolvConf, _state, _forwarder, time, log);
         _handler = new(_state, new Answerer(options.Compat110), _forwarder, _metrics, log);
         VirtualIps = new(options, _state, time, log);
+        Clusters = new(VirtualIps);
         Names = new(_state, _metrics, new LastTable(options.StateDirectory, time, log), time, log) { Changed = VirtualIps.NamesChanged };
     }
 
@@ -50,8 +51,11 @@ internal sealed class DnsServer : IComponent
     /// <summary>Where the relay puts istiod's tables.</summary>
     public NameTableSink Names { get; }
 
-    /// <summary>Where the relay puts the hosts it sees in clusters.</summary>
+    /// <summary>Own virtual IPs, for hosts seen in clusters.</summary>
     public VirtualIps VirtualIps { get; }
+
+    /// <summary>Where the relay shows the clusters that pass.</summary>
+    public ClusterHosts Clusters { get; }
 
     /// <summary>The servers questions are forwarded to.</summary>
     public Forwarder Upstreams => _forwarder;
@@ -72,6 +76,7 @@ internal sealed class DnsServer : IComponent
         Names.LoadLast();
         loops.Add(() => _resolvConf.RunAsync(_stop.Token));
         loops.Add(() => Names.SaveLoopAsync(_stop.Token));
+        loops.Add(() => VirtualIps.AssignLoopAsync(_stop.Token));
         loops.Add(() => VirtualIps.SaveLoopAsync(_stop.Token));
         _loops = Task.WhenAll(loops.Select(RunAsync));
     }
@@ -95,11 +100,10 @@ internal sealed class DnsServer : IComponent
     {
         try
         {
-            Socket udp = Bind(address, SocketType.Dgram, ProtocolType.Udp);
+            (Socket udp, Socket tcp) = BindBoth(address);
             var bound = (IPEndPoint)udp.LocalEndPoint!;
-            DnsLog.StartingUdp(_log, bound);
-            Socket tcp = Bind(bound, SocketType.Stream, ProtocolType.Tcp);
             tcp.Listen(512);
+            DnsLog.StartingUdp(_log, bound);
             DnsLog.StartingTcp(_log, bound);
             Bound = Bound.Add(bound);
             for (int i = 0; i < WorkersPerSocket; i++) { loops.Add(() => new UdpWorker(udp, _handler, _outstanding).RunAsync(_stop.Token)); }
@@ -112,6 +116,18 @@ internal sealed class DnsServer : IComponent
         catch (SocketException e)
         {
             throw new FatalException("dns", $"cannot listen on {address}: {e.Message}", Fix(address, e.SocketErrorCode), e);
+        }
+    }
+
+    /// <summary>The same port on UDP and TCP. Where any will do (port 0), one that is free on both.</summary>
+    private (Socket Udp, Socket Tcp) BindBoth(IPEndPoint address)
+    {
+        const int Tries = 16;
+        for (int tries = 1; ; tries++)
+        {
+            Socket udp = Bind(address, SocketType.Dgram, ProtocolType.Udp);
+            try { return (udp, Bind((IPEndPoint)udp.LocalEndPoint!, SocketType.Stream, ProtocolType.Tcp)); }
+            catch (SocketException) when (address.Port == 0 && tries < Tries) { udp.Dispose(); }
         }
     }
 

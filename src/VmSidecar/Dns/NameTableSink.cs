@@ -12,8 +12,8 @@ internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTabl
     private readonly Published<NameTableReceipt> _received = new();
     private byte[] _lastBytes = [];
 
-    /// <summary>Called after each swap: what depends on the names looks again.</summary>
-    public Action Changed { get; init; } = () => { };
+    /// <summary>Called after each swap, true for the table from disk: what depends on the names looks again.</summary>
+    public Action<bool> Changed { get; init; } = _ => { };
 
     /// <summary>The newest table taken, from istiod or from disk.</summary>
     public Published<NameTableReceipt> Received => _received;
@@ -58,7 +58,7 @@ internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTabl
         if (table is null) { return problem; }
         VipMoves.Report(state.Current.Names, table, log);
         state.UseNames(table);
-        Changed();
+        Changed(fromDisk);
         _lastBytes = bytes;
         metrics.Hosts.Value = table.Hosts.Count;
         metrics.TableTime.Value = fromDisk ? metrics.TableTime.Value : taken.ToUnixTimeSeconds();

@@ -12,7 +12,8 @@ namespace VmSidecar.Dns;
 
 /// <summary>
 /// Keeps the table of the agent's own virtual IPs: hosts seen in clusters, less those istiod's name table knows, whose word always wins at once.
-/// Owned by <see cref="DnsServer"/>. Called by the relay (hosts) and the name table's sink (names), and read by the save loop; one lock orders them.
+/// A host counts only after a short rest: istiod sends clusters first and the names for them a moment later. Owned by <see cref="DnsServer"/>.
+/// Called by the relay (hosts) and the name table's sink (names), and by the two loops here; one lock orders them.
 /// </summary>
 internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvider time, ILogger log) : IServiceHostSink
 {
@@ -21,9 +22,11 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
     private readonly Lock _gate = new();
     // the newest assignments only, never more than one waiting
     private readonly Channel<VipAssignments> _toSave = Channel.CreateBounded<VipAssignments>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true });
+    // a mark that something changed; one is enough
+    private readonly Channel<bool> _changed = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
     private FrozenSet<string> _hosts = FrozenSet<string>.Empty;
     private VipAssignments _vips = VipAssignments.Empty;
-    private bool _hasHosts; // before the first clusters the assignments of the last run stand
+    private bool _hasHosts, _hasNames; // before the first clusters and names of this run the assignments of the last one stand
     private bool _fullSaid;
 
     public string Path { get; } = System.IO.Path.Combine(options.StateDirectory, "virtual-ips");
@@ -38,18 +41,37 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
             if (_hasHosts && _hosts.SetEquals(hosts)) { return; }
             _hosts = hosts.ToFrozenSet(StringComparer.Ordinal);
             _hasHosts = true;
-            Assign();
         }
+        _changed.Writer.TryWrite(true);
     }
 
-    /// <summary>istiod's table changed: what it knows now is retired here, what it forgot may come back.</summary>
-    public void NamesChanged()
+    /// <summary>The name table changed: what istiod knows now is not answered from here any more, at once; what it forgot may come back.</summary>
+    public void NamesChanged(bool fromDisk)
     {
         lock (_gate)
         {
-            if (_hasHosts) { Assign(); }
-            else { Publish(); }
+            _hasNames |= !fromDisk;
+            if (_vips.Hosts.Count > 0) { Publish(); }
         }
+        _changed.Writer.TryWrite(true);
+    }
+
+    /// <summary>Gives addresses some time after each change. Ends by the token only.</summary>
+    public async Task AssignLoopAsync(CancellationToken stop)
+    {
+        try
+        {
+            while (await _changed.Reader.WaitToReadAsync(stop))
+            {
+                await Task.Delay(options.VirtualIpRest, time, stop);
+                _changed.Reader.TryRead(out _);
+                lock (_gate)
+                {
+                    if (_hasHosts && _hasNames) { Assign(); }
+                }
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
     }
 
     /// <summary>Starts from the assignments of the last run.</summary>

@@ -15,6 +15,9 @@ internal sealed record XdsLinks(IIstiodAccess Access, Published<HealthState> Hea
     /// <summary>A new certificate ends the wait before the next attempt of the agent's own stream; null: only time does.</summary>
     public Published<WorkloadSecrets>? Secrets { get; init; }
 
+    /// <summary>Is shown the clusters that pass; null: nobody.</summary>
+    public ClusterHosts? Clusters { get; init; }
+
     /// <summary>Opens streams to istiod; null: over the network, by <see cref="Access"/>.</summary>
     public IIstiodDialer? Dialer { get; init; }
 }

@@ -55,6 +55,7 @@ internal sealed partial class XdsSession
             XdsLog.Skipped(context.Log, response.TypeUrl);
             return true;
         }
+        if (response.TypeUrl == XdsTypeUrl.Cluster) { context.Links.Clusters?.Observe(delta, message.Body.Span); }
         await DeliverAsync(response, Mended(response, message), stop);
         return true;
     }

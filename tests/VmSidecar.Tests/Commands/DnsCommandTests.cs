@@ -41,7 +41,7 @@ public sealed class DnsCommandTests
     {
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
         await using DnsLab lab = await DnsLab.StartAsync([upstream]);
-        lab.Server.VirtualIps.Accept(["private.example.net"]);
+        await lab.ShowHostsAsync("private.example.net");
         await ForwarderTests.UntilAsync(() => File.Exists(lab.Server.VirtualIps.Path));
         (int code, string text) = await RunAsync(lab, "private.example.net", "A");
         Assert.Equal(0, code);

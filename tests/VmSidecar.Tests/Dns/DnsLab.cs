@@ -22,7 +22,7 @@ internal sealed class DnsLab : IAsyncDisposable
         Options = new DnsOptions
         {
             Enabled = true, Listen = [new(IPAddress.Loopback, 0)], ResolvConf = ResolvConfPath, StateDirectory = Path.Combine(_folder, "state"),
-            Namespace = "payments", Domain = "payments.svc.cluster.local",
+            Namespace = "payments", Domain = "payments.svc.cluster.local", VirtualIpRest = TimeSpan.Zero,
         };
         Options = change?.Invoke(Options) ?? Options;
         Server = new DnsServer(Options, Metrics, time ?? TimeProvider.System, Log);
@@ -93,6 +93,14 @@ internal sealed class DnsLab : IAsyncDisposable
         var page = new System.Text.StringBuilder();
         Metrics.WriteTo(page);
         return page.ToString();
+    }
+
+    /// <summary>Shows hosts as the relay does, with a name table that knows none of them, and waits until each has an address.</summary>
+    public async Task ShowHostsAsync(params string[] hosts)
+    {
+        Assert.Null(Server.Names.Accept([]));
+        Server.VirtualIps.Accept(hosts);
+        await ForwarderTests.UntilAsync(() => Server.VirtualIps.Current.Hosts.Keys.Order(StringComparer.Ordinal).SequenceEqual(hosts.Order(StringComparer.Ordinal)));
     }
 
     /// <summary>The test stopped the server itself.</summary>

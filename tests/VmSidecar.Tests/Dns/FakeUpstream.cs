@@ -11,8 +11,7 @@ namespace VmSidecar.Tests.Dns;
 /// <summary>A scripted upstream on UDP and TCP of one loopback port. The script gets the query and the transport, and returns the replies to send; none is silence.</summary>
 internal sealed class FakeUpstream : IAsyncDisposable
 {
-    private readonly Socket _udp = new(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
-    private readonly Socket _tcp = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+    private readonly Socket _udp, _tcp;
     private readonly CancellationTokenSource _stop = new();
     private readonly Func<byte[], bool, IEnumerable<byte[]>> _script;
     private readonly Task _loops;
@@ -21,8 +20,7 @@ internal sealed class FakeUpstream : IAsyncDisposable
     public FakeUpstream(Func<byte[], bool, IEnumerable<byte[]>> script, IPAddress? address = null)
     {
         _script = script;
-        _udp.Bind(new IPEndPoint(address ?? IPAddress.Loopback, 0));
-        _tcp.Bind(_udp.LocalEndPoint!);
+        (_udp, _tcp) = Bind(address ?? IPAddress.Loopback);
         _tcp.Listen();
         Endpoint = (IPEndPoint)_udp.LocalEndPoint!;
         _loops = Task.WhenAll(UdpAsync(), TcpAsync());
@@ -62,6 +60,27 @@ internal sealed class FakeUpstream : IAsyncDisposable
         try { await _loops; }
         catch (Exception e) when (e is OperationCanceledException or SocketException or ObjectDisposedException) { }
         _stop.Dispose();
+    }
+
+    /// <summary>A port that is free on both transports.</summary>
+    private static (Socket Udp, Socket Tcp) Bind(IPAddress address)
+    {
+        while (true)
+        {
+            var udp = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+            var tcp = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+            udp.Bind(new IPEndPoint(address, 0));
+            try
+            {
+                tcp.Bind(udp.LocalEndPoint!);
+                return (udp, tcp);
+            }
+            catch (SocketException)
+            {
+                udp.Dispose();
+                tcp.Dispose();
+            }
+        }
     }
 
     private async Task UdpAsync()

@@ -1,6 +1,7 @@
 using System.Net;
 using VmSidecar.Configuration;
 using VmSidecar.Dns;
+using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
 using Xunit;
 
@@ -94,7 +95,7 @@ public sealed class VirtualIpTests
     {
         await using var upstream = new FakeUpstream((query, _) => [NameOf(query) == "public.example.net." ? DnsMessages.Reply(query, 0, 60, "192.0.2.1") : DnsMessages.Reply(query, DnsRcode.NxDomain)]);
         await using DnsLab lab = await DnsLab.StartAsync([upstream]);
-        lab.Server.VirtualIps.Accept(["public.example.net", "private.example.net"]);
+        await lab.ShowHostsAsync("public.example.net", "private.example.net");
         Assert.Equal(["public.example.net. 60 A 192.0.2.1"], (await lab.AskAsync("public.example.net")).Answers);
         string vip = new IPAddress(VipAllocator.ToV4(VipAllocator.HashSlot("private.example.net"))).ToString();
         for (int i = 0; i < 2; i++) // the second time from the cache
@@ -111,10 +112,11 @@ public sealed class VirtualIpTests
     {
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
         await using DnsLab all = await DnsLab.StartAsync([upstream], change: o => o with { VirtualIps = VirtualIpMode.All });
-        all.Server.VirtualIps.Accept(["private.example.net"]);
+        await all.ShowHostsAsync("private.example.net");
         Assert.Single((await all.AskAsync("private.example.net")).Answers);
         Assert.Equal(0, upstream.Count);
         await using DnsLab off = await DnsLab.StartAsync([upstream], change: o => o with { VirtualIps = VirtualIpMode.Off });
+        Assert.Null(off.Server.Names.Accept([]));
         off.Server.VirtualIps.Accept(["private.example.net"]);
         Assert.Equal("NXDOMAIN", (await off.AskAsync("private.example.net")).Rcode);
     }
@@ -124,13 +126,60 @@ public sealed class VirtualIpTests
     {
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
         await using DnsLab lab = await DnsLab.StartAsync([upstream]);
-        lab.Server.VirtualIps.Accept(["private.example.net"]);
+        await lab.ShowHostsAsync("private.example.net");
         string ours = (await lab.AskAsync("private.example.net")).Answers.Single();
         Assert.Null(lab.Server.Names.Accept(DnsMessages.Nds(("Private.example.net", ["240.240.0.9"], "External", "", ""))));
         Assert.Equal(["private.example.net. 30 A 240.240.0.9"], (await lab.AskAsync("private.example.net")).Answers);
-        Assert.Empty(lab.Server.VirtualIps.Current.Hosts);
-        Assert.Null(lab.Server.Names.Accept([]));
+        await ForwarderTests.UntilAsync(() => lab.Server.VirtualIps.Current.Hosts.Count == 0);
+        await lab.ShowHostsAsync("private.example.net");
         Assert.Equal(ours, (await lab.AskAsync("private.example.net")).Answers.Single());
+    }
+
+    [Fact]
+    public async Task Hosts_rest_before_they_get_an_address_and_wait_for_istiods_names()
+    {
+        var time = new ManualTimeProvider();
+        await using DnsLab lab = await DnsLab.StartAsync(time: time, change: o => o with { VirtualIpRest = TimeSpan.FromSeconds(2) });
+        lab.Server.VirtualIps.Accept(["known.example.net", "private.example.net"]);
+        await ForwarderTests.ArmedAsync(time, TimeSpan.FromSeconds(2));
+        time.Advance(TimeSpan.FromSeconds(2));
+        Assert.Null(lab.Server.Names.Accept(DnsMessages.Nds(("known.example.net", ["240.240.0.1"], "External", "", ""))));
+        await ForwarderTests.ArmedAsync(time, TimeSpan.FromSeconds(2)); // the first rest ended before there were names
+        Assert.Empty(lab.Server.VirtualIps.Current.Hosts);
+        time.Advance(TimeSpan.FromSeconds(2));
+        await ForwarderTests.UntilAsync(() => lab.Server.VirtualIps.Current.Hosts.Count > 0);
+        Assert.Equal(["private.example.net"], lab.Server.VirtualIps.Current.Hosts.Keys); // never one for the other, not even for a moment
+        Assert.Empty(lab.Server.VirtualIps.Current.Resting);
+    }
+
+    [Fact]
+    public void Clusters_on_their_way_to_Envoy_name_the_hosts()
+    {
+        var sink = new Hosts();
+        var clusters = new ClusterHosts(sink);
+        clusters.Observe(delta: false, [.. Sotw("outbound|80||a.example.net", 3), .. Sotw("outbound|443||a.example.net", 1), .. Sotw("outbound|80||b.example.net", 4), .. Sotw("BlackHoleCluster", 0)]);
+        Assert.Equal(["a.example.net"], sink.Last);
+        clusters.Observe(delta: true, Delta("outbound|80||c.example.net", 2));
+        Assert.Equal(["a.example.net", "c.example.net"], sink.Last.Order());
+        clusters.Observe(delta: true, [.. DnsMessages.Field(6, "outbound|80||a.example.net"), .. DnsMessages.Field(6, "outbound|443||a.example.net")]);
+        Assert.Equal(["c.example.net"], sink.Last);
+        clusters.Observe(delta: true, Delta("outbound|80||c.example.net", 4)); // the same cluster, now with another type
+        Assert.Empty(sink.Last);
+        clusters.Observe(delta: false, [0x12, 0x7f, 1]); // broken: Envoy will say so
+        Assert.Empty(sink.Last);
+    }
+
+    private static byte[] Any(string cluster, int type) => DnsMessages.Field(2, [.. DnsMessages.Field(1, cluster), .. type == 0 ? (byte[])[] : [0x10, (byte)type]]);
+
+    private static byte[] Sotw(string cluster, int type) => DnsMessages.Field(2, Any(cluster, type));
+
+    private static byte[] Delta(string cluster, int type) => DnsMessages.Field(2, [.. DnsMessages.Field(3, cluster), .. DnsMessages.Field(2, Any(cluster, type))]);
+
+    private sealed class Hosts : IServiceHostSink
+    {
+        public IReadOnlyCollection<string> Last { get; private set; } = [];
+
+        public void Accept(IReadOnlyCollection<string> hosts) => Last = hosts;
     }
 
     [Fact]
@@ -138,12 +187,12 @@ public sealed class VirtualIpTests
     {
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
         await using DnsLab first = await DnsLab.StartAsync([upstream]);
-        first.Server.VirtualIps.Accept(["one.example.net", "two.example.net"]);
+        await first.ShowHostsAsync("one.example.net", "two.example.net");
         string one = (await first.AskAsync("one.example.net")).Answers.Single();
         await first.StopAsync();
         await using DnsLab second = await DnsLab.StartAsync([upstream], change: o => o with { StateDirectory = first.Options.StateDirectory });
         Assert.Equal(one, (await second.AskAsync("one.example.net")).Answers.Single()); // before the first cluster is seen
-        second.Server.VirtualIps.Accept(["one.example.net"]);
+        await second.ShowHostsAsync("one.example.net");
         Assert.Equal(one, (await second.AskAsync("one.example.net")).Answers.Single());
         Assert.Equal("NXDOMAIN", (await second.AskAsync("two.example.net")).Rcode);
     }
