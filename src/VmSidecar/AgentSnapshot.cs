@@ -23,6 +23,8 @@ internal sealed class AgentSnapshot(DateTimeOffset processStart, XdsProxy xds, C
                 ["since"] = Time(relay.Since),
                 ["mode"] = relay.Mode.Delta ? "delta" : "sotw",
                 ["trouble"] = relay.Trouble,
+                ["staleFrom"] = Time(relay.ServingFrom),
+                ["leftOut"] = new JsonArray([.. relay.LeftOut.Select(f => (JsonNode)f)]),
                 ["types"] = new JsonArray([.. relay.Types.Select(t => (JsonNode)Type(t))]),
             },
             ["certificate"] = Certificate(rotator.Status.Current),

@@ -67,7 +67,7 @@ internal sealed record ConfigLoad
             Log = LogSettings.Read(settings, paths),
             Identity = credentials,
             Sds = sds,
-            Xds = Xds(settings, paths, node, dns, envoy.XdsSocket),
+            Xds = Xds(settings, paths, node, dns, envoy.XdsSocket) with { GrpcCertificates = credentials.OutputDirectory },
             Dns = dns,
             Envoy = envoy,
             Status = status,
@@ -106,6 +106,7 @@ internal sealed record ConfigLoad
             SubscribeTrust = settings.Bool("PROXY_CONFIG_XDS_AGENT", false),
             Delta = settings.Environment.NonEmpty("ISTIO_DELTA_XDS") is null ? null : delta,
             StateDirectory = paths.State,
+            GrpcBootstrapFile = settings.Text("GRPC_XDS_BOOTSTRAP", "./etc/istio/proxy/grpc-bootstrap.json") is { Length: > 0 } file ? paths.At(file) : null,
             Node = node,
         };
     }

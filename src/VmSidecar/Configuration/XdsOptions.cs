@@ -33,5 +33,11 @@ internal sealed record XdsOptions
     /// <summary>Oldest resources Envoy is started with while istiod cannot be reached; zero: never.</summary>
     public TimeSpan OfflineMaxAge { get; init; } = TimeSpan.FromHours(24);
 
+    /// <summary>GRPC_XDS_BOOTSTRAP: where the bootstrap of proxyless gRPC clients is written; null: nowhere.</summary>
+    public string? GrpcBootstrapFile { get; init; }
+
+    /// <summary>OUTPUT_CERTS, named in that bootstrap; null: no certificates on disk.</summary>
+    public string? GrpcCertificates { get; init; }
+
     public required NodeOptions Node { get; init; }
 }

@@ -34,13 +34,23 @@ internal sealed class RequestQueue
         return true;
     }
 
-    /// <summary>The next entry; the caller owns its message.</summary>
-    public async ValueTask<Entry> TakeAsync(CancellationToken stop)
+    /// <summary>The next entry; the caller owns its message. Null when nothing more comes.</summary>
+    public async ValueTask<Entry?> TakeAsync(CancellationToken stop)
     {
-        Entry entry = await _entries.Reader.ReadAsync(stop);
+        if (!await _entries.Reader.WaitToReadAsync(stop) || !_entries.Reader.TryRead(out Entry entry)) { return null; }
         Interlocked.Add(ref _waiting, -entry.Message.Body.Length);
         return entry;
     }
+
+    /// <summary>Takes nothing more; what waits is still sent.</summary>
+    public void Complete()
+    {
+        IsComplete = true;
+        _entries.Writer.TryComplete();
+    }
+
+    /// <summary>True after <see cref="Complete"/>.</summary>
+    public bool IsComplete { get; private set; }
 
     /// <summary>Takes nothing more and frees what waits. After every loop has ended.</summary>
     public void Close()

@@ -124,4 +124,7 @@ internal static partial class XdsLog
 
     [LoggerMessage(40, LogLevel.Warning, "cannot keep resources for an offline start in {Folder}: {Reason}")]
     public static partial void CannotKeep(ILogger log, string folder, string reason);
+
+    [LoggerMessage(41, LogLevel.Warning, "failed generating gRPC XDS bootstrap: {Reason}; set GRPC_XDS_BOOTSTRAP to a writable path, or to nothing when no proxyless client runs here")]
+    public static partial void NoGrpcBootstrap(ILogger log, string reason);
 }

@@ -3,6 +3,7 @@ using Microsoft.Extensions.Logging;
 using VmSidecar.Configuration;
 using VmSidecar.Grpc;
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Files;
 using VmSidecar.Metrics;
 
 namespace VmSidecar.Xds;
@@ -108,6 +109,7 @@ internal sealed class XdsProxy : IComponent
     public async Task StartAsync(CancellationToken startup)
     {
         XdsLog.Initializing(_context.Log, _context.Istiod.Address, Cluster(_context.Options.Node));
+        await WriteGrpcBootstrapAsync(_context.Options, startup);
         _context.Offline.Begin();
         await _server.StartAsync(startup);
         _keeping = GuardAsync(_context.Keeper.RunAsync(_stop.Token));
@@ -188,6 +190,21 @@ internal sealed class XdsProxy : IComponent
             if (phase != JointPhase.Up) { return; }
             _context.Metrics.Connected.Value = 1;
             _context.Keeper.IsLive = true;
+        }
+    }
+
+    private async Task WriteGrpcBootstrapAsync(XdsOptions options, CancellationToken startup)
+    {
+        if (options.GrpcBootstrapFile is not { } file) { return; }
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(file)!, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            const UnixFileMode Readable = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead; // 0644: it holds no secret
+            await AtomicFile.WriteAsync(file, System.Text.Encoding.UTF8.GetBytes(GrpcBootstrap.Render(options, options.GrpcCertificates)), Readable, startup);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            XdsLog.NoGrpcBootstrap(_context.Log, e.Message); // only proxyless clients miss it: no reason to keep Envoy from its configuration
         }
     }
 

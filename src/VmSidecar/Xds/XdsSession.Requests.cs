@@ -29,6 +29,7 @@ internal sealed partial class XdsSession
                 if (request.HasNode) { _mender = ResourceMender.For(message.Body.Span[request.Node]); }
                 if (!TryQueue(message, request) || !TryInject(request)) { return TooSlow(); }
             }
+            _requests.Complete();
             return SessionEnd.ByEnvoy(GrpcStatus.Ok);
         }
         catch (GrpcException e) { return SessionEnd.ByEnvoy(e.Status); }
@@ -64,9 +65,8 @@ internal sealed partial class XdsSession
         string typeUrl = "";
         try
         {
-            while (true) // ends with the stream
+            while (await _requests.TakeAsync(stop) is { } entry)
             {
-                RequestQueue.Entry entry = await _requests.TakeAsync(stop);
                 using (entry.Message)
                 {
                     typeUrl = entry.Envelope.TypeUrl;
@@ -75,6 +75,9 @@ internal sealed partial class XdsSession
                     context.Metrics.Requests.Add();
                 }
             }
+            await istiod.CompleteAsync(stop); // Envoy has half-closed
+            await Task.Delay(Timeout.InfiniteTimeSpan, context.Time, stop);
+            return SessionEnd.Stopped;
         }
         catch (GrpcException e)
         {
@@ -101,7 +104,7 @@ internal sealed partial class XdsSession
                     stop.ThrowIfCancellationRequested();
                     if (!again) { continue; }
                 }
-                if (state is not null && !TryQueue(XdsMessages.Health(delta, state))) { return TooSlow(); }
+                if (state is not null && !TryQueue(XdsMessages.Health(delta, state)) && !_requests.IsComplete) { return TooSlow(); }
                 sent = state;
             }
         }

@@ -46,7 +46,7 @@ internal sealed partial class XdsSession
             using (message)
             {
                 byte[]? answer = context.Tap.Consume(response, message.Body.Span);
-                return answer is null || TryQueue(answer);
+                return answer is null || TryQueue(answer) || _requests.IsComplete;
             }
         }
         if (!IsForEnvoy(response.TypeUrl))

@@ -91,6 +91,11 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         Task<SessionEnd> health = ReportHealthAsync(stop.Token), patience = GiveUpAsync(stop.Token);
         Task<SessionEnd>[] loops = [requests, upstream, responses, downstream, health, patience];
         Task<SessionEnd> first = await Task.WhenAny(loops);
+        if (first == requests && (await requests).Status.IsOk && _requests.IsComplete)
+        {
+            await Task.WhenAny(responses, downstream, Task.Delay(DrainGrace, context.Time, stop.Token)); // half-closed: istiod's answers and its end still count
+            if (responses.IsCompletedSuccessfully) { first = responses; }
+        }
         if (first == upstream)
         {
             await Task.WhenAny(responses, Task.Delay(StatusGrace, context.Time, stop.Token)); // its trailers say why the send failed

@@ -22,14 +22,14 @@ internal sealed class RelayBench : IAsyncDisposable
     private readonly List<Task> _served = [];
     private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xds-").FullName;
 
-    public RelayBench(bool? delta = null, bool names = true, bool trust = false, string? folder = null)
+    public RelayBench(bool? delta = null, bool names = true, bool trust = false, string? folder = null, int maxMessage = 200 * 1024 * 1024)
     {
         _folder = folder ?? _folder;
         var node = new NodeOptions("sidecar~10.99.0.2~vm1.vm-ns~vm-ns.svc.cluster.local", "vm-app.vm-ns", "eu", "eu-1", "", Metadata, ["10.99.0.2"]);
         var options = new XdsOptions
         {
             Socket = Path.Combine(_folder, "XDS"), DiscoveryAddress = Istiod.Address, StateDirectory = _folder, Node = node,
-            SubscribeNames = names, SubscribeTrust = trust, Delta = delta,
+            SubscribeNames = names, SubscribeTrust = trust, Delta = delta, MaxMessage = maxMessage,
         };
         var links = new XdsLinks(Access, Health, names ? Names : null, trust ? Trust : null) { Dialer = Istiod, Secrets = Secrets };
         Proxy = new XdsProxy(options, links, Metrics, Time, Log);

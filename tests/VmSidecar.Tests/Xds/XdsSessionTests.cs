@@ -196,4 +196,41 @@ public sealed class XdsSessionTests
         Assert.Equal(GrpcStatusCode.ResourceExhausted, (await envoy.Ended.WaitAsync(Test.Deadline)).Code);
         Assert.NotNull(istiod);
     }
+
+    [Fact]
+    public async Task A_slow_Envoy_throttles_istiod()
+    {
+        await using var bench = new RelayBench(delta: true, names: false);
+        PairedCall envoy = bench.Envoy(delta: true, window: 1), istiod = await bench.Istiod.NextAsync();
+        byte[] push = Talk.Response(true, XdsTypeUrl.Cluster, "n", new byte[100_000]);
+        using var stuck = new CancellationTokenSource();
+        int sent = 0;
+        Task flood = Task.Run(async () =>
+        {
+            while (true)
+            {
+                await istiod.Server.SendAsync(push, stuck.Token);
+                sent++;
+            }
+        });
+        // Envoy's window, the message being sent, the one waiting, the one just read, istiod's window: after that istiod waits.
+        int most = 1 + 1 + 1 + 1 + bench.Istiod.Window;
+        for (int i = 0; i < 100; i++) { await Task.Yield(); }
+        Assert.InRange(sent, 0, most);
+        for (int read = 0; read < 20; read++) { await envoy.Client.ReadBytesAsync(); }
+        Assert.InRange(sent, 0, most + 20);
+        await stuck.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => flood);
+    }
+
+    [Fact]
+    public async Task A_request_over_the_limit_is_refused_with_its_status()
+    {
+        await using RelayBench bench = await new RelayBench(delta: true, names: false, maxMessage: 1000).StartAsync();
+        await using var channel = new GrpcChannel(GrpcChannelOptions.For("unix:" + Path.Combine(bench.Folder, "XDS")));
+        await using IGrpcClientCall call = await channel.OpenAsync(XdsMessages.DeltaMethod, [], CancellationToken.None);
+        await call.SendAsync(new byte[5000], CancellationToken.None);
+        Assert.Null(await call.ReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline));
+        Assert.Equal(GrpcStatusCode.ResourceExhausted, call.Status.Code);
+    }
 }
