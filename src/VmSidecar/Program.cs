@@ -2,6 +2,7 @@ using System.Collections;
 using System.CommandLine;
 
 using VmSidecar.Commands;
+using VmSidecar.Commands.Doctor;
 using VmSidecar.Lifecycle;
 
 // The only place that touches the console and the process environment. Verbs live in Commands/.
@@ -15,6 +16,7 @@ var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xD
     RunCommand.Create(cli, "run"),
     RunCommand.Create(cli, "proxy"),
     CheckCommand.Create(cli),
+    DoctorCommand.Create(cli),
     StatusCommand.Create(cli),
     RequestCommand.Create(cli),
     WaitCommand.Create(cli),

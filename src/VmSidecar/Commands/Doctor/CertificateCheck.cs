@@ -1,0 +1,27 @@
+namespace VmSidecar.Commands.Doctor;
+
+/// <summary>The workload certificate on disk is whole and valid.</summary>
+internal sealed class CertificateCheck : IDoctorCheck
+{
+    public string Code => "CRT002";
+
+    public string Title => "workload certificate";
+
+    public IReadOnlyList<string> Needs => ["CFG001", "AGT001"];
+
+    public Task<Finding> RunAsync(DoctorContext context, CancellationToken stop)
+    {
+        if (context.InAdvance) { return Task.FromResult(Finding.Skip("the agent has not been started")); }
+        string? until = context.Told("certificate", "until");
+        string condition = context.Told("certificate", "condition") ?? "";
+        if (until is null) { return Task.FromResult(Finding.Fail($"there is none: {context.Told("certificate", "lastError") ?? "istiod has not been asked yet"}", Advice(context))); }
+        return Task.FromResult(condition switch
+        {
+            "Good" or "Waiting" => Finding.Ok($"valid until {until}"),
+            "Lapsing" => new Finding(Outcome.Warning, $"renewal fails: {context.Told("certificate", "lastError")}; the certificate ends at {until}", Advice(context)),
+            _ => Finding.Fail($"it ended at {until}: {context.Told("certificate", "lastError")}", Advice(context)),
+        });
+    }
+
+    private static string Advice(DoctorContext context) => context.Told("certificate", "advice") is { Length: > 0 } advice ? advice : "See 'vmsidecar status'";
+}
