@@ -29,6 +29,7 @@ internal sealed class SdsServer : IComponent
         var methods = new Dictionary<string, GrpcHandler>(StringComparer.Ordinal)
         {
             [Service + "StreamSecrets"] = (call, aborted) => ServeAsync(call, context => new SotwDialect(context), aborted),
+            [Service + "DeltaSecrets"] = (call, aborted) => ServeAsync(call, context => new DeltaDialect(context), aborted),
             [Service + "FetchSecrets"] = (_, _) => Task.FromResult(new GrpcStatus(GrpcStatusCode.Unimplemented, "FetchSecrets not implemented")),
         };
         _servers = [.. options.Sockets.Select(path => new GrpcServer(GrpcServerOptions.OnSocket("sds", path), methods, use.Logs.CreateLogger("sds")))];
@@ -54,7 +55,7 @@ internal sealed class SdsServer : IComponent
         var watch = new SecretWatch(_catalog);
         var context = new SecretContext(Interlocked.Increment(ref _connections), _catalog, watch, _log, _meters, _time);
         _meters.Opened();
-        try { return await new SecretSession(call, dialect(context), watch, _time).RunAsync(aborted); }
+        try { return await new SecretSession(call, dialect(context), watch, _meters, _time).RunAsync(aborted); }
         finally { _meters.Closed(); }
     }
 }

@@ -11,6 +11,7 @@ internal sealed class SecretMeters
     {
         Rejects = metrics.Counter("pilot_total_xds_rejects", "Secrets Envoy refused.", "type=\"sds\"");
         ExpiredNonces = metrics.Counter("pilot_xds_expired_nonce", "Requests with an old nonce.", "type=\"sds\"");
+        Requests = metrics.Counter("sds_requests", "Requests read by SDS.");
         Pushes = metrics.Counter("sds_pushes", "Responses sent by SDS.");
         metrics.Observe("sds_streams", "SDS streams open now.", () => Streams);
     }
@@ -18,6 +19,9 @@ internal sealed class SecretMeters
     public Counter Rejects { get; }
 
     public Counter ExpiredNonces { get; }
+
+    /// <summary>Counted when a request has been acted on.</summary>
+    public Counter Requests { get; }
 
     public Counter Pushes { get; }
 

@@ -6,7 +6,7 @@ namespace VmSidecar.Sds;
 /// One SDS stream: a single loop over requests, changed secrets and the time a client is kept waiting; only this loop sends. A client that
 /// asks before there is a certificate waits, as long as <see cref="Hold"/>, instead of failing. Made by SdsServer, one per call.
 /// </summary>
-internal sealed class SecretSession(IGrpcServerCall call, ISecretDialect dialect, SecretWatch watch, TimeProvider time)
+internal sealed class SecretSession(IGrpcServerCall call, ISecretDialect dialect, SecretWatch watch, SecretMeters meters, TimeProvider time)
 {
     /// <summary>Longest wait of a client for its first value. Envoy's listeners stay warming meanwhile, as they would anyway.</summary>
     public static readonly TimeSpan Hold = TimeSpan.FromSeconds(30);
@@ -29,7 +29,9 @@ internal sealed class SecretSession(IGrpcServerCall call, ISecretDialect dialect
                 if (!read.IsCompleted) { continue; }
                 using GrpcMessage? request = await read;
                 if (request is null) { return GrpcStatus.Ok; }
-                if (dialect.Take(request.Body.Span) is { } end) { return end; }
+                GrpcStatus? end = dialect.Take(request.Body.Span);
+                meters.Requests.Add();
+                if (end is { } status) { return status; }
                 read = call.ReadAsync(aborted).AsTask();
             }
         }
