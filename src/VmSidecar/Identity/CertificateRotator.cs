@@ -64,6 +64,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
     {
         await _stop.CancelAsync();
         await _run;
+        _completion.TrySetResult(); // never started
     }
 
     public void Dispose() => _stop.Dispose();
@@ -109,7 +110,9 @@ internal sealed class CertificateRotator : IComponent, IDisposable
     private async Task SleepAsync(TimeSpan due, Task trustChanged, Task tokenChanged, CancellationToken stop)
     {
         using var sleep = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        Task timer = Task.Delay(due < RotationPolicy.LongestSleep ? due : RotationPolicy.LongestSleep, _time, sleep.Token);
+        // Rounded up: Task.Delay cuts to whole milliseconds, and a rest below one would spin.
+        TimeSpan nap = TimeSpan.FromMilliseconds(Math.Ceiling(Math.Min(due.TotalMilliseconds, RotationPolicy.LongestSleep.TotalMilliseconds)));
+        Task timer = Task.Delay(nap, _time, sleep.Token);
         await Task.WhenAny(timer, trustChanged, tokenChanged);
         await sleep.CancelAsync();
         await timer.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

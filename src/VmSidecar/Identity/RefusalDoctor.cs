@@ -36,8 +36,8 @@ internal static class RefusalDoctor
     {
         if (seen.Token is null) { return seen.TokenFile is null ? "no token is configured" : $"there is no token in {seen.TokenFile}"; }
         if (!TokenClaims.TryParse(seen.Token, out TokenClaims? claims)) { return $"{seen.TokenFile} does not hold a JWT"; }
-        if (claims.Expires is { } end && end <= seen.Now) { return $"the token in {seen.TokenFile} has expired at {Utc(end)} ({Ago(seen.Now - end)} ago)"; }
-        if (claims.NotBefore is { } begin && begin > seen.Now) { return $"the token in {seen.TokenFile} is not valid before {Utc(begin)}; this clock says {Utc(seen.Now)} and may be {Ago(begin - seen.Now)} behind"; }
+        if (claims.Expires is { } end && end <= seen.Now) { return $"the token in {seen.TokenFile} has expired at {Utc(end)}"; }
+        if (claims.NotBefore is { } begin && begin > seen.Now) { return $"the token in {seen.TokenFile} is not valid before {Utc(begin)}; this clock says {Utc(seen.Now)} and may be behind"; }
         if (claims.Audiences.Length > 0 && !claims.Audiences.Contains(Audience)) { return $"the token in {seen.TokenFile} is for audience {string.Join(", ", claims.Audiences)}, not {Audience}"; }
         if (claims.Workload is not { } workload) { return $"the token in {seen.TokenFile} is of '{claims.Subject}', which is no service account"; }
         if (workload.Namespace != seen.Options.Namespace || workload.Account != seen.Options.ServiceAccount)
@@ -72,6 +72,4 @@ internal static class RefusalDoctor
         + ". Make POD_NAMESPACE and SERVICE_ACCOUNT in cluster.env, the token and /etc/certs belong to one workload";
 
     private static string Utc(DateTimeOffset when) => when.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
-
-    private static string Ago(TimeSpan span) => Logging.GoDuration.Format(TimeSpan.FromSeconds(Math.Ceiling(span.TotalSeconds)));
 }

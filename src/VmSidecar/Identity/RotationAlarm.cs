@@ -23,7 +23,7 @@ internal sealed class RotationAlarm(IdentityOptions options, IstiodAccess istiod
     {
         string error = failure.Status.ToString();
         string advice = istiod.ExplainRefusal(failure.Status);
-        if (failures == 1 || advice != _advice)
+        if (failures == 1 || !SameButNumbers(advice, _advice))
         {
             if (held is null) { log.FirstFailed(error); }
             else { log.RenewalFailed(error); }
@@ -81,6 +81,9 @@ internal sealed class RotationAlarm(IdentityOptions options, IstiodAccess istiod
         if (lapses && !_willLapseTold) { log.WillLapse(token is null ? "there is no token" : $"the token ends at {end!.Value.UtcDateTime:yyyy-MM-ddTHH:mm:ssZ}", $"{renewal.UtcDateTime:yyyy-MM-ddTHH:mm:ssZ}"); }
         _willLapseTold = lapses;
     }
+
+    /// <summary>Two advices that differ only in a time of day are the same to a reader.</summary>
+    private static bool SameButNumbers(string one, string other) => one.Where(c => !char.IsAsciiDigit(c)).SequenceEqual(other.Where(c => !char.IsAsciiDigit(c)));
 
     private void Publish(WorkloadSecrets? held, int failures)
     {

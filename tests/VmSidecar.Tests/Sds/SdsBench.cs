@@ -56,9 +56,11 @@ internal sealed class SdsBench : IAsyncDisposable
         while (Metrics.Counter("sds_requests", "").Value < requests) { await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, limit.Token); }
     }
 
-    public async Task<SdsClient> ConnectAsync(string? socket = null, string method = "StreamSecrets")
+    public Task<SdsClient> ConnectAsync(string? socket = null, string method = "StreamSecrets") => OpenAsync(socket ?? Socket, method);
+
+    public static async Task<SdsClient> OpenAsync(string socket, string method = "StreamSecrets")
     {
-        var channel = new GrpcChannel(GrpcChannelOptions.For("unix:" + (socket ?? Socket)));
+        var channel = new GrpcChannel(GrpcChannelOptions.For("unix:" + socket));
         return new SdsClient(channel, await channel.OpenAsync(Service + method, [], CancellationToken.None));
     }
 

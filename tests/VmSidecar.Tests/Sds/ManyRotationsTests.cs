@@ -1,0 +1,52 @@
+using VmSidecar.Configuration;
+using VmSidecar.Identity;
+using VmSidecar.Proto.Discovery;
+using VmSidecar.Sds;
+using VmSidecar.TestKit;
+using VmSidecar.TestKit.Istiod;
+using VmSidecar.Tests.Identity;
+
+using Xunit;
+
+namespace VmSidecar.Tests.Sds;
+
+/// <summary>The rotator and the SDS server together, over a hundred days of a VM's life.</summary>
+public sealed class ManyRotationsTests
+{
+    [Fact]
+    public async Task Two_hundred_rotations_reach_three_streams_and_leave_nothing_behind()
+    {
+        await using RotatorBench bench = await RotatorBench.ProvisionedAsync();
+        bench.Istiod.CertificateAuthority.Options = bench.Istiod.CertificateAuthority.Options with { ForcedTtl = TimeSpan.FromHours(1) };
+        string socket = bench.Folder.At("uds", "socket");
+        var server = new SdsServer(new SdsOptions([socket], null, new HostPaths(bench.Folder.Path)), bench.Secrets, bench.Rotator.Status, bench.Use);
+        await server.StartAsync(CancellationToken.None);
+        await using (SdsClient a = await SdsBench.OpenAsync(socket), b = await SdsBench.OpenAsync(socket), c = await SdsBench.OpenAsync(socket, "DeltaSecrets"))
+        {
+            await a.AskAsync(["default"]); // before there is a certificate
+            await b.AskAsync(["default", "ROOTCA"]);
+            await c.SendAsync(new DeltaDiscoveryRequest { Node = new Node { Id = "vm" }, ResourceNamesSubscribe = { "default" } });
+            await bench.FirstAsync();
+            int handles = 0;
+            long memory = 0;
+            for (int rotation = 0; rotation <= 200; rotation++)
+            {
+                string expected = bench.Secrets.Current!.KeyPem;
+                Assert.Equal(expected, SdsClient.Text(SdsClient.Of(await a.NextAsync())[0].TlsCertificate.PrivateKey));
+                Assert.Equal(expected, SdsClient.Text(SdsClient.Of(await b.NextAsync())[0].TlsCertificate.PrivateKey));
+                Assert.Equal("default", Assert.Single((await c.NextDeltaAsync()).Resources).Name);
+                if (rotation == 50) { (handles, memory) = (Handles(), GC.GetTotalMemory(forceFullCollection: true)); }
+                if (rotation < 200) { await bench.RenewedAsync(); }
+            }
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            Assert.InRange(Handles(), 0, handles + 20);
+            Assert.True(GC.GetTotalMemory(forceFullCollection: true) < memory + 4 * 1024 * 1024);
+        }
+        Assert.Equal(201, bench.Calls);
+        using var hard = new CancellationTokenSource(TimeSpan.FromSeconds(5));
+        await server.StopAsync(hard.Token);
+    }
+
+    private static int Handles() => Directory.GetFiles("/proc/self/fd").Length;
+}
