@@ -57,7 +57,7 @@ public sealed class DeltaTests
         DeltaDiscoveryResponse refused = await envoy.NextDeltaAsync();
         Assert.Equal(["foo"], refused.RemovedResources);
         Assert.Empty(refused.Resources);
-        await envoy.SendAsync(new DeltaDiscoveryRequest { ResponseNonce = refused.Nonce, ErrorDetail = new Status { Code = 3, Message = "no" } });
+        await envoy.SendAsync(new DeltaDiscoveryRequest { ResponseNonce = refused.Nonce, ErrorDetail = new Proto.Discovery.Status { Code = 3, Message = "no" } });
         await envoy.SendAsync(Ask(["default"]));
         Assert.Equal("default", Assert.Single((await envoy.NextDeltaAsync()).Resources).Name);
         Assert.Contains("Warning ads ADS:SDS: ACK ERROR 1 3:no", bench.Log.Lines);

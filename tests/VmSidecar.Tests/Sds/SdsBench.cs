@@ -75,7 +75,7 @@ internal sealed class SdsBench : IAsyncDisposable
 /// <summary>Envoy's side of one stream.</summary>
 internal sealed class SdsClient(GrpcChannel channel, IGrpcClientCall call) : IAsyncDisposable
 {
-    public Task AskAsync(string[] names, string nonce = "", string node = "vm", string version = "", Status? error = null, string type = SecretMessages.TypeUrl) =>
+    public Task AskAsync(string[] names, string nonce = "", string node = "vm", string version = "", Proto.Discovery.Status? error = null, string type = SecretMessages.TypeUrl) =>
         SendAsync(new DiscoveryRequest
         {
             ResourceNames = { names }, ResponseNonce = nonce, VersionInfo = version, TypeUrl = type, ErrorDetail = error,

@@ -135,10 +135,10 @@ public sealed class SotwTests
         await using SdsBench bench = await SdsBench.StartedAsync();
         bench.Set(1);
         await using SdsClient envoy = await bench.ConnectAsync();
-        await envoy.AskAsync(["default"], nonce: "x", error: new Status { Code = 3, Message = "before anything" }); // crashes the classic agent
+        await envoy.AskAsync(["default"], nonce: "x", error: new Proto.Discovery.Status { Code = 3, Message = "before anything" }); // crashes the classic agent
         await envoy.AskAsync(["default"]);
         string nonce = (await envoy.NextAsync()).Nonce;
-        await envoy.AskAsync(["default"], nonce, error: new Status { Code = 13, Message = "bad key" });
+        await envoy.AskAsync(["default"], nonce, error: new Proto.Discovery.Status { Code = 13, Message = "bad key" });
         await bench.TakenAsync(3);
         bench.Set(2);
         Assert.Equal("key2", SdsClient.Text(SdsClient.Of(await envoy.NextAsync())[0].TlsCertificate.PrivateKey));
