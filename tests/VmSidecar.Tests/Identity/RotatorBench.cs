@@ -4,7 +4,6 @@ using VmSidecar.Lifecycle;
 using VmSidecar.Metrics;
 using VmSidecar.TestKit;
 using VmSidecar.TestKit.Istiod;
-using VmSidecar.TestKit.Pki;
 
 using Xunit;
 

@@ -1,8 +1,6 @@
 using VmSidecar.Configuration;
-using VmSidecar.Identity;
 using VmSidecar.Proto.Discovery;
 using VmSidecar.Sds;
-using VmSidecar.TestKit;
 using VmSidecar.TestKit.Istiod;
 using VmSidecar.Tests.Identity;
 
