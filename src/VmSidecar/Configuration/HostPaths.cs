@@ -12,6 +12,7 @@ internal sealed record HostPaths(string Root)
     public string WorkloadSdsSocket => At("var/run/secrets/workload-spiffe-uds/socket");
     public string Certificates => At("etc/certs");
     public string Token => At("var/run/secrets/tokens/istio-token");
+    public string PersistentToken => At("var/lib/istio/tokens/istio-token"); // survives a reboot, unlike /var/run
     public string State => At("var/lib/istio/state");
     public string Data => At("var/lib/istio/data");
     public string LogDirectory => At("var/log/istio");

@@ -72,6 +72,12 @@ internal sealed record IdentityOptions
     /// <summary>XDS_HEADER_*: extra metadata on xDS streams.</summary>
     public ImmutableArray<KeyValuePair<string, string>> XdsHeaders { get; init; } = [];
 
+    /// <summary>Where the workload's certificate lies when somebody else issues it (<see cref="FileMounted"/>); null: the CA issues it.</summary>
+    public MountedFiles? Mounted { get; init; }
+
+    /// <summary>CREDENTIAL_FETCHER_TYPE=exec: program and arguments that print a JWT; empty: the token file is somebody else's.</summary>
+    public ImmutableArray<string> TokenCommand { get; init; } = [];
+
     /// <summary>JWT_POLICY, for the start-up line.</summary>
     public string JwtPolicy { get; init; } = "third-party-jwt";
 

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json.Nodes;
 
 namespace VmSidecar.Configuration;
 
@@ -31,7 +32,12 @@ internal static class IdentitySettings
             OutputDirectory = output,
             OutputWorldReadable = environment.NonEmpty("KUBERNETES_SERVICE_HOST") is not null,
             TokenFile = Token(settings, paths),
+            PersistentTokenFile = paths.PersistentToken,
+            TokenCommand = TokenCommand(settings),
             FileMounted = fileMounted,
+            Mounted = Mounted(paths, fileMounted),
+            StateDirectory = paths.State,
+            ExtraRoots = ExtraRoots(settings),
             TrustDomain = TrustDomain(settings),
             Namespace = identity.Namespace,
             ServiceAccount = ServiceAccount(settings),
@@ -103,6 +109,28 @@ internal static class IdentitySettings
         return paths.Token;
     }
 
+    /// <summary>CREDENTIAL_FETCHER_TYPE=exec: the command that prints a JWT, split at blanks.</summary>
+    private static ImmutableArray<string> TokenCommand(SettingReader settings)
+    {
+        if (settings.Text("CREDENTIAL_FETCHER_TYPE", "JWT") != "exec") { return []; }
+        ImmutableArray<string> command = [.. settings.Text("CREDENTIAL_FETCHER_COMMAND", "").Split(' ', StringSplitOptions.RemoveEmptyEntries)];
+        if (command.IsEmpty && settings.Environment.TryGet("CREDENTIAL_FETCHER_TYPE", out Setting setting))
+        {
+            settings.Mistake("CREDENTIAL_FETCHER_TYPE", setting, "needs a command", "Set CREDENTIAL_FETCHER_COMMAND to a program that prints a JWT", 0);
+        }
+        return command;
+    }
+
+    /// <summary>Certificates issued by somebody else: asked for, or mounted where the platform puts them.</summary>
+    private static MountedFiles? Mounted(HostPaths paths, bool fileMounted)
+    {
+        MountedFiles platform = MountedFiles.In(paths.At("./var/run/secrets/workload-spiffe-credentials"));
+        return platform.Exist ? platform : fileMounted ? MountedFiles.In(paths.Certificates) : null;
+    }
+
+    private static ImmutableArray<string> ExtraRoots(SettingReader settings) =>
+        settings.Proxy.Value["caCertificatesPem"] is JsonArray list ? [.. list.Select(c => c?.ToString() ?? "")] : [];
+
     private static string TrustDomain(SettingReader settings)
     {
         string domain = settings.Text("TRUST_DOMAIN", "cluster.local");
@@ -150,9 +178,9 @@ internal static class IdentitySettings
             settings.Mistake("CA_PROVIDER", ca, "is not supported", "Use Citadel, or remove the line", 0);
         }
         string fetcher = settings.Text("CREDENTIAL_FETCHER_TYPE", "JWT");
-        if (fetcher is not ("JWT" or "") && settings.Environment.TryGet("CREDENTIAL_FETCHER_TYPE", out Setting setting))
+        if (fetcher is not ("JWT" or "" or "exec") && settings.Environment.TryGet("CREDENTIAL_FETCHER_TYPE", out Setting setting))
         {
-            settings.Mistake("CREDENTIAL_FETCHER_TYPE", setting, "is not supported", "Use JWT, or remove the line", 0);
+            settings.Mistake("CREDENTIAL_FETCHER_TYPE", setting, "is not supported", "Use JWT, or exec with CREDENTIAL_FETCHER_COMMAND, or remove the line", 0);
         }
     }
 }

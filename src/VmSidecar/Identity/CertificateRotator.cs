@@ -2,6 +2,7 @@ using System.Security.Cryptography.X509Certificates;
 
 using VmSidecar.Configuration;
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Processes;
 using VmSidecar.Logging;
 using VmSidecar.Metrics;
 
@@ -27,6 +28,8 @@ internal sealed class CertificateRotator : IComponent, IDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Task _run = Task.CompletedTask;
+    private readonly TokenCommand _tokenCommand;
+    private readonly MountedCertificates? _mounted;
     private string _caRoots = "";
 
     public CertificateRotator(IdentityOptions options, IstiodAccess istiod, Published<WorkloadSecrets> secrets, TrustBundle trust, Instruments use)
@@ -41,6 +44,8 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         _log = new IdentityLog(use.Logs);
         _alarm = new RotationAlarm(options, istiod, _log, use.Time, Status);
         _schedule = new RotationSchedule(options, use.Time);
+        _tokenCommand = new TokenCommand(options, new CommandRunner(TimeSpan.FromSeconds(30), use.Time), use.Time, use.Logs.CreateLogger("default"));
+        _mounted = options.Mounted is { } files ? new MountedCertificates(files, secrets, Status, use.Time, use.Logs.CreateLogger("cache")) : null;
         _alarm.Meters = new IdentityMeters(use, secrets, Status);
     }
 
@@ -53,6 +58,12 @@ internal sealed class CertificateRotator : IComponent, IDisposable
 
     public Task StartAsync(CancellationToken startup)
     {
+        if (_mounted is not null)
+        {
+            _log.FilesOnly();
+            _run = RunToEndAsync(_stop.Token);
+            return Task.CompletedTask;
+        }
         _log.JwtPolicy(_options.JwtPolicy);
         _log.CaEndpoint(_options.CaAddress);
         _log.UsingCa(_options.CaAddress, _options.CaRootFile);
@@ -74,7 +85,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         await Task.Yield(); // generating a key takes tens of milliseconds: not on the thread that starts the agent
         try
         {
-            await RunAsync(stop);
+            await (_mounted is null ? RunAsync(stop) : _mounted.RunAsync(_trust, (own, anchors) => PemBundle.Merge([own, anchors ?? "", .. _options.ExtraRoots]), stop));
             _completion.TrySetResult();
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { _completion.TrySetResult(); }
@@ -88,6 +99,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         Task tokenChanged = token.ChangedAsync(stop);
         while (true) // ends by cancellation only
         {
+            await _tokenCommand.RefreshAsync(_alarm.IsUnauthenticated, stop);
             (string? anchors, Task trustChanged) = _trust.Anchors.Watch();
             await MergeRootsAsync(anchors, stop);
             _alarm.Look(_secrets.Current, _schedule.Failures);

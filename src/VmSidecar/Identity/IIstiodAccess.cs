@@ -11,6 +11,12 @@ internal interface IIstiodAccess
     /// <summary>Metadata of a new xDS stream: <c>clusterid</c>, <c>authorization</c> when there is a token, XDS_HEADER_*.</summary>
     IReadOnlyList<KeyValuePair<string, string>> XdsMetadata();
 
+    /// <summary>A stream delivered its first message: what was shown is accepted.</summary>
+    void NoteAnswered();
+
+    /// <summary>A connection to istiod was made, or was about to be, and died before any answer: perhaps of the certificate shown.</summary>
+    void NoteLostConnection();
+
     /// <summary>Says why istiod may have refused (token and certificate read locally): one line for the log.</summary>
     string ExplainRefusal(GrpcStatus status);
 }

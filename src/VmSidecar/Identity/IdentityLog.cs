@@ -12,6 +12,8 @@ internal sealed partial class IdentityLog(ILoggerFactory logs)
 
     public void JwtPolicy(string policy) => JwtPolicyLine(_default, policy);
 
+    public void FilesOnly() => FilesOnlyLine(_default);
+
     public void CaEndpoint(string address) => CaEndpointLine(_default, address);
 
     public void UsingCa(string address, string? rootFile)
@@ -96,4 +98,7 @@ internal sealed partial class IdentityLog(ILoggerFactory logs)
 
     [LoggerMessage(17, LogLevel.Warning, "istiod issues for trust domain {Issued}, TRUST_DOMAIN says {Configured}. Correct TRUST_DOMAIN in cluster.env")]
     private static partial void OtherTrustDomainLine(ILogger log, string issued, string configured);
+
+    [LoggerMessage(18, LogLevel.Information, "workload certificate files detected, creating secret manager without caClient")]
+    private static partial void FilesOnlyLine(ILogger log);
 }

@@ -56,7 +56,6 @@ internal sealed partial class IstiodAccess : IIstiodAccess
 
     public string ExplainRefusal(GrpcStatus status)
     {
-        if (status.Code == GrpcStatusCode.Unavailable) { NoteLostConnection(); }
         using CertificatePair? pair = LoadPair(out _, out string reason);
         string? token = Token.Read(out string? tokenFile);
         return RefusalDoctor.Explain(status, new RefusalEvidence(_identity, pair, reason, token, tokenFile, _time.GetUtcNow()));
@@ -82,9 +81,8 @@ internal sealed partial class IstiodAccess : IIstiodAccess
     {
         problem = PairProblem.Missing;
         reason = "PROV_CERT is not set";
-        return _identity.ProvisionedDirectory is not { } folder
-            ? null
-            : CertificatePair.Load(Path.Combine(folder, "cert-chain.pem"), Path.Combine(folder, "key.pem"), out problem, out reason);
+        MountedFiles? files = _identity.ProvisionedDirectory is { } folder ? MountedFiles.In(folder) : _identity.Mounted;
+        return files is null ? null : CertificatePair.Load(files.Chain, files.Key, out problem, out reason);
     }
 
     /// <summary>Anchors for a root file as of now, with what the operator had put there before OUTPUT_CERTS replaced it. Null and the reason when there are none.</summary>
@@ -123,8 +121,8 @@ internal sealed partial class IstiodAccess : IIstiodAccess
     private SslStreamCertificateContext? ClientContext()
     {
         using CertificatePair? pair = LoadPair(out PairProblem problem, out string reason);
-        bool hasToken = Token.Read() is not null;
-        string? withheld = CredentialPolicy.Withhold(pair, problem, reason, _identity.SpiffeId, _refused, hasToken, _time.GetUtcNow());
+        TokenQuality token = CredentialPolicy.Judge(Token.Read(), _time.GetUtcNow());
+        string? withheld = CredentialPolicy.Withhold(new PairOnDisk(pair, problem, reason), _identity.SpiffeId, _refused, token, _time.GetUtcNow());
         if (withheld is not null && pair is not null && _refused == pair.Thumbprint) { _refused = null; } // alternate: the next connection tries it again
         _presented = withheld is null ? pair!.Thumbprint : null;
         if (withheld != _told && _identity.ProvisionedDirectory is not null && withheld is not null) { Withheld(_log, withheld); }

@@ -24,6 +24,7 @@ internal static class RefusalDoctor
     public static string Explain(GrpcStatus status, RefusalEvidence seen) => status.Code switch
     {
         GrpcStatusCode.Unauthenticated => Unauthenticated(seen),
+        GrpcStatusCode.Unavailable when TokenProblem(seen) is { } token && CertificateProblem(seen) is { } certificate => $"{status.Message}; besides, {token}, and {certificate}. {Renew}",
         GrpcStatusCode.PermissionDenied => Denied(status, seen),
         GrpcStatusCode.Unimplemented => "this server has no such service: a CA that is off, or not istiod. Check CA_ADDR and discoveryAddress (port 15012)",
         GrpcStatusCode.InvalidArgument when status.Message.Contains("TTL", StringComparison.Ordinal) => $"{status.Message}. Lower SECRET_TTL",

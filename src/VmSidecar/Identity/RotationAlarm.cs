@@ -15,6 +15,9 @@ internal sealed class RotationAlarm(IdentityOptions options, IstiodAccess istiod
     private bool _domainTold;
     private bool _willLapseTold;
 
+    /// <summary>True when istiod refused the credentials last time.</summary>
+    public bool IsUnauthenticated { get; private set; }
+
     /// <summary>Where the clock offset goes.</summary>
     public IdentityMeters? Meters { get; set; }
 
@@ -30,6 +33,7 @@ internal sealed class RotationAlarm(IdentityOptions options, IstiodAccess istiod
             if (advice != failure.Status.Message) { log.Advice(advice); }
         }
         (_lastError, _advice) = (error, advice);
+        IsUnauthenticated = failure.Reason == CaFailureReason.Unauthenticated;
         Look(held, failures);
         Publish(held, failures);
     }
@@ -39,6 +43,7 @@ internal sealed class RotationAlarm(IdentityOptions options, IstiodAccess istiod
     {
         if (failuresBefore > 0) { log.Again(failuresBefore); }
         (_lastError, _advice, _lastSuccess) = ("", "", held.Created);
+        IsUnauthenticated = false;
         Look(held, 0);
         ForeseeLapse(held);
         Publish(held, 0);

@@ -12,6 +12,7 @@ internal sealed class SdsServer : IComponent
     private const string Service = "/envoy.service.secret.v3.SecretDiscoveryService/";
 
     private readonly SecretCatalog _catalog;
+    private readonly SecretFiles _files;
     private readonly SecretLog _log;
     private readonly SecretMeters _meters;
     private readonly TimeProvider _time;
@@ -22,9 +23,10 @@ internal sealed class SdsServer : IComponent
     public SdsServer(SdsOptions options, Published<WorkloadSecrets> secrets, Published<IdentityStatus> status, Instruments use)
     {
         _options = options;
-        _catalog = new SecretCatalog(options, secrets, status);
         _log = new SecretLog(use.Logs, use.Time);
         _meters = new SecretMeters(use.Metrics);
+        _files = new SecretFiles(options.Root, _log, _meters, use.Time);
+        _catalog = new SecretCatalog(options, secrets, status, _files);
         _time = use.Time;
         var methods = new Dictionary<string, GrpcHandler>(StringComparer.Ordinal)
         {
@@ -48,7 +50,11 @@ internal sealed class SdsServer : IComponent
         }
     }
 
-    public Task StopAsync(CancellationToken hard) => Task.WhenAll(_servers.Select(s => s.StopAsync(hard)));
+    public async Task StopAsync(CancellationToken hard)
+    {
+        await Task.WhenAll(_servers.Select(s => s.StopAsync(hard)));
+        await _files.CloseAsync(); // after the streams, which hold leases
+    }
 
     private async Task<GrpcStatus> ServeAsync(IGrpcServerCall call, Func<SecretContext, ISecretDialect> dialect, CancellationToken aborted)
     {

@@ -5,7 +5,7 @@ using VmSidecar.Lifecycle;
 namespace VmSidecar.Sds;
 
 /// <summary>Which resource names exist and what stands behind each. A name it does not know is refused: the classic agent answers any name with the workload's key.</summary>
-internal sealed class SecretCatalog(SdsOptions options, Published<WorkloadSecrets> secrets, Published<IdentityStatus> status)
+internal sealed class SecretCatalog(SdsOptions options, Published<WorkloadSecrets> secrets, Published<IdentityStatus> status, SecretFiles files)
 {
     public const string Certificate = "default";
     public const string Anchors = "ROOTCA";
@@ -25,6 +25,6 @@ internal sealed class SecretCatalog(SdsOptions options, Published<WorkloadSecret
             Anchors => _anchors,
             _ => null,
         };
-        return feed is not null;
+        return feed is not null || files.TryOpen(name, out feed);
     }
 }

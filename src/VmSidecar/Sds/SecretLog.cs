@@ -37,6 +37,16 @@ internal sealed partial class SecretLog(ILoggerFactory logs, TimeProvider time)
 
     public void Refused(long connection, string name) => RefusedLine(_sds, connection, name);
 
+    public void Watching(string file) => WatchingLine(_cache, file);
+
+    public void FileChanged(string file) => FileChangedLine(_cache, file);
+
+    public void FileRead(string name) => FileReadLine(_cache, name);
+
+    public void FileFailed(string name, string problem) => FileFailedLine(_cache, name, problem);
+
+    public void BrokenRoots(string file, int broken) => BrokenRootsLine(_cache, file, broken);
+
     [LoggerMessage(1, LogLevel.Information, "Starting default Istio SDS Server")]
     private static partial void StartingDefaultLine(ILogger log);
 
@@ -66,4 +76,19 @@ internal sealed partial class SecretLog(ILoggerFactory logs, TimeProvider time)
 
     [LoggerMessage(10, LogLevel.Warning, "refused stream {Connection}: there is no secret named '{Name}'")]
     private static partial void RefusedLine(ILogger log, long connection, string name);
+
+    [LoggerMessage(11, LogLevel.Information, "adding watcher for file certificate {File}")]
+    private static partial void WatchingLine(ILogger log, string file);
+
+    [LoggerMessage(12, LogLevel.Information, "event for file certificate {File} : WRITE, pushing to proxy")]
+    private static partial void FileChangedLine(ILogger log, string file);
+
+    [LoggerMessage(13, LogLevel.Information, "cache read certificate from file\tresource={Name}")]
+    private static partial void FileReadLine(ILogger log, string name);
+
+    [LoggerMessage(14, LogLevel.Error, "resource:{Name} failed to generate secret for proxy from file: {Problem}")]
+    private static partial void FileFailedLine(ILogger log, string name, string problem);
+
+    [LoggerMessage(15, LogLevel.Error, "failed to parse some certs from file {File}: {Broken} left out")]
+    private static partial void BrokenRootsLine(ILogger log, string file, int broken);
 }

@@ -13,6 +13,7 @@ internal sealed class SecretMeters
         ExpiredNonces = metrics.Counter("pilot_xds_expired_nonce", "Requests with an old nonce.", "type=\"sds\"");
         Requests = metrics.Counter("sds_requests", "Requests read by SDS.");
         Pushes = metrics.Counter("sds_pushes", "Responses sent by SDS.");
+        FileFailures = metrics.Counter("num_file_secret_failures_total", "Readings of certificate files that failed.");
         metrics.Observe("sds_streams", "SDS streams open now.", () => Streams);
     }
 
@@ -24,6 +25,8 @@ internal sealed class SecretMeters
     public Counter Requests { get; }
 
     public Counter Pushes { get; }
+
+    public Counter FileFailures { get; }
 
     /// <summary>Streams open now.</summary>
     public int Streams => Volatile.Read(ref _streams);

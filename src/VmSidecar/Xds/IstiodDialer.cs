@@ -13,7 +13,13 @@ internal sealed class IstiodDialer(IIstiodAccess access, string address, int max
         var channel = new GrpcChannel(access.XdsChannel() with { MaxReceive = maxMessage });
         try
         {
-            return new DialedCall(await channel.OpenAsync(method, access.XdsMetadata(), stop), channel);
+            return new DialedCall(await channel.OpenAsync(method, access.XdsMetadata(), stop), channel, access);
+        }
+        catch (GrpcException e) when (e.Status.Message.Contains("TLS handshake", StringComparison.Ordinal))
+        {
+            access.NoteLostConnection(); // TLS 1.2 refuses a client certificate within the handshake
+            await channel.DisposeAsync();
+            throw;
         }
         catch
         {
@@ -23,13 +29,26 @@ internal sealed class IstiodDialer(IIstiodAccess access, string address, int max
     }
 
     /// <summary>A call that takes its channel with it when it goes.</summary>
-    private sealed class DialedCall(IGrpcClientCall call, GrpcChannel channel) : IGrpcClientCall
+    private sealed class DialedCall(IGrpcClientCall call, GrpcChannel channel, IIstiodAccess access) : IGrpcClientCall
     {
+        private bool _answered;
+
         public GrpcStatus Status => call.Status;
 
         public bool EndedGracefully => call.EndedGracefully;
 
-        public ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop) => call.ReadAsync(stop);
+        public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
+        {
+            GrpcMessage? message = await call.ReadAsync(stop);
+            if (_answered) { return message; }
+            if (message is not null)
+            {
+                _answered = true;
+                access.NoteAnswered();
+            }
+            else if (call.Status.Code == GrpcStatusCode.Unavailable) { access.NoteLostConnection(); } // TLS 1.3 refuses after the handshake
+            return message;
+        }
 
         public ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop) => call.SendAsync(message, stop);
 

@@ -1,6 +1,5 @@
 using VmSidecar.Grpc;
 using VmSidecar.Identity;
-using VmSidecar.TestKit;
 using VmSidecar.TestKit.Istiod;
 using VmSidecar.TestKit.Istiod.Authentication;
 using VmSidecar.TestKit.Pki;

@@ -57,7 +57,7 @@ public sealed class FileChangesTests
                 Directory.CreateDirectory(folder.At($"v{version}"));
                 File.WriteAllText(folder.At($"v{version}", "cert.pem"), $"{version}");
                 Directory.CreateSymbolicLink(folder.At("..tmp"), $"v{version}");
-                Rename(folder.At("..tmp"), folder.At("..data"));
+                Links.Rename(folder.At("..tmp"), folder.At("..data"));
                 Directory.Delete(folder.At($"v{version - 1}"), recursive: true);
             });
             Assert.Equal($"{version}", File.ReadAllText(folder.At("cert.pem")));
@@ -84,9 +84,4 @@ public sealed class FileChangesTests
         act();
         await changed.WaitAsync(Test.Deadline);
     }
-
-    [System.Runtime.InteropServices.DllImport("libc", EntryPoint = "rename", CharSet = System.Runtime.InteropServices.CharSet.Ansi)]
-    private static extern int RenameNative([System.Runtime.InteropServices.MarshalAs(System.Runtime.InteropServices.UnmanagedType.LPUTF8Str)] string from, [System.Runtime.InteropServices.MarshalAs(System.Runtime.InteropServices.UnmanagedType.LPUTF8Str)] string to);
-
-    private static void Rename(string from, string to) => Assert.Equal(0, RenameNative(from, to));
 }

@@ -1,7 +1,6 @@
 using VmSidecar.Configuration;
 using VmSidecar.Proto.Discovery;
 using VmSidecar.Sds;
-using VmSidecar.TestKit.Istiod;
 using VmSidecar.Tests.Identity;
 
 using Xunit;
@@ -9,6 +8,7 @@ using Xunit;
 namespace VmSidecar.Tests.Sds;
 
 /// <summary>The rotator and the SDS server together, over a hundred days of a VM's life.</summary>
+[Collection(Alone.Name)]
 public sealed class ManyRotationsTests
 {
     [Fact]

@@ -56,6 +56,13 @@ internal sealed class SdsBench : IAsyncDisposable
         while (Metrics.Counter("sds_requests", "").Value < requests) { await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System, limit.Token); }
     }
 
+    /// <summary>Waits until a line with this text is logged.</summary>
+    public async Task LoggedAsync(string text)
+    {
+        using var limit = new CancellationTokenSource(Test.Deadline);
+        while (!Log.Lines.Any(l => l.Contains(text, StringComparison.Ordinal))) { await Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, limit.Token); }
+    }
+
     public Task<SdsClient> ConnectAsync(string? socket = null, string method = "StreamSecrets") => OpenAsync(socket ?? Socket, method);
 
     public static async Task<SdsClient> OpenAsync(string socket, string method = "StreamSecrets")

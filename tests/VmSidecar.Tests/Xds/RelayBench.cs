@@ -134,6 +134,10 @@ internal sealed class RelayBench : IAsyncDisposable
 
         public IReadOnlyList<KeyValuePair<string, string>> XdsMetadata() => throw new InvalidOperationException("streams are scripted");
 
+        public void NoteAnswered() { }
+
+        public void NoteLostConnection() { }
+
         public string ExplainRefusal(GrpcStatus status)
         {
             Explained.Add(status);
