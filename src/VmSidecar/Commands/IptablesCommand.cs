@@ -33,6 +33,9 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     /// <summary>The next line of whoever sits at the terminal, for <c>--confirm</c>; null: nobody does.</summary>
     public Func<string?> ReadLine { get; init; } = () => null;
 
+    /// <summary>Whether Envoy accepts connections, for <c>watch</c>; null: ask its port.</summary>
+    public Func<CancellationToken, Task<bool>>? IsServed { get; init; }
+
     public ILogger Log { get; init; } = NullLogger.Instance;
 
     private IptablesRunner Runner => new(commands, paths.At("run/vmsidecar"), Time) { Advise = words => error.WriteLine($"note: {words}") };
@@ -155,7 +158,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     /// <summary>Stays and keeps an eye on the rules; privileged, beside the daemon. Ends with <paramref name="stop"/> and leaves the rules as they are.</summary>
     private async Task<int> WatchAsync(Func<CaptureOptions> options, CaptureWatchOptions watch, CancellationToken stop)
     {
-        await new CaptureWatch(Runner, options, watch, Time, Log).RunAsync(stop).ConfigureAwait(false);
+        await new CaptureWatch(Runner, options, watch, Time, Log) { IsServed = IsServed }.RunAsync(stop).ConfigureAwait(false);
         return 0;
     }
 

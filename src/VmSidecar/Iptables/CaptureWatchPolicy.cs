@@ -25,6 +25,8 @@ internal sealed class CaptureWatchPolicy(CaptureWatchOptions options)
             _lifted = true;
             return CaptureAct.Lift;
         }
+        // While nobody serves, rules that are off are as they should be: the unit takes them off when the agent ends, and puts them on when it is back.
+        if (drifted && !served) { return CaptureAct.None; }
         if (!drifted)
         {
             bool settled = _alarmed;

@@ -25,6 +25,16 @@ public sealed class CaptureWatchPolicyTests
         Assert.Equal([CaptureAct.Repair, CaptureAct.None, CaptureAct.Repair], new[] { true, false, true }.Select(d => policy.Decide(d, served: true, s_start)));
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Rules_that_are_off_while_nobody_serves_are_no_drift(bool repair)
+    {
+        var policy = new CaptureWatchPolicy(CaptureWatchOptions.Default with { Repair = repair });
+        Assert.Equal(CaptureAct.None, policy.Decide(drifted: true, served: false, s_start));
+        Assert.Equal(repair ? CaptureAct.Repair : CaptureAct.Alarm, policy.Decide(drifted: true, served: true, s_start.AddSeconds(10)));
+    }
+
     [Fact]
     public void Closed_never_lifts()
     {

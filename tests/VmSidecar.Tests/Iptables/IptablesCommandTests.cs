@@ -143,6 +143,7 @@ public sealed class IptablesCommandTests : IDisposable
         {
             Host = () => new CaptureHost { ResolvConf = $"nameserver {Volatile.Read(ref server)}\n", Passwd = "istio-proxy:x:113:113:::\n" },
             Time = clock,
+            IsServed = _ => Task.FromResult(true),
         };
         Assert.Equal(0, await Made(TimeProvider.System).RunAsync(["apply"], CancellationToken.None));
         using var stop = new CancellationTokenSource();
@@ -201,6 +202,7 @@ public sealed class IptablesCommandTests : IDisposable
             Origin = _ => ("cluster.env", 4),
             Time = time ?? TimeProvider.System,
             ReadLine = readLine ?? (() => null),
+            IsServed = _ => Task.FromResult(true),
         };
 
     /// <summary>Fails the test when anything is run.</summary>
