@@ -22,16 +22,18 @@ internal sealed class MiniControlPlane : IAsyncDisposable
 {
     private const string Identity = "spiffe://cluster.local/ns/istio-demo/sa/vm";
 
-    private readonly IstiodOptions _options = new();
+    private readonly IstiodOptions _options;
     private readonly WorkloadRegistry _registry;
     private readonly FakeCa _ca = new(TimeProvider.System);
     private readonly Issued _own;
     private readonly List<GrpcServer> _servers = [];
     private readonly ConcurrentDictionary<int, Func<string, Task>> _pushes = new();
+    private CancellationTokenSource _cut = new();
     private int _nonce;
 
-    public MiniControlPlane(string folder, MeshModel mesh)
+    public MiniControlPlane(string folder, MeshModel mesh, IstiodVersion version)
     {
+        _options = new IstiodOptions { Version = version };
         _registry = new WorkloadRegistry(_options, () => { });
         Mesh = new MeshSource(_options, _registry, () => _ca.RootsPem) { Model = mesh };
         _own = _ca.Issue(Identity, TimeSpan.FromHours(1));
@@ -58,8 +60,12 @@ internal sealed class MiniControlPlane : IAsyncDisposable
     /// <summary>Pushes one type, by short name, to every stream.</summary>
     public Task PushAsync(string type) => Task.WhenAll(_pushes.Values.Select(p => p(XdsTypes.Long(type))));
 
+    /// <summary>Ends every ADS stream with UNAVAILABLE, as a restarting istiod does.</summary>
+    public Task CutAsync() => Interlocked.Exchange(ref _cut, new CancellationTokenSource()).CancelAsync();
+
     public async ValueTask DisposeAsync()
     {
+        _cut.Dispose();
         foreach (GrpcServer server in _servers)
         {
             using var now = new CancellationTokenSource(TimeSpan.FromSeconds(5));
@@ -69,7 +75,15 @@ internal sealed class MiniControlPlane : IAsyncDisposable
         _registry.Dispose();
     }
 
-    private async Task<GrpcStatus> SotwAsync(IGrpcServerCall call, CancellationToken aborted)
+    private async Task<GrpcStatus> SotwAsync(IGrpcServerCall call, CancellationToken gone)
+    {
+        CancellationToken cut = _cut.Token;
+        using var both = CancellationTokenSource.CreateLinkedTokenSource(gone, cut);
+        try { return await SotwUntilAsync(call, both.Token); }
+        catch (OperationCanceledException) when (cut.IsCancellationRequested) { return new GrpcStatus(GrpcStatusCode.Unavailable, "server is shutting down"); }
+    }
+
+    private async Task<GrpcStatus> SotwUntilAsync(IGrpcServerCall call, CancellationToken aborted)
     {
         ProxyNode? node = null;
         var names = new ConcurrentDictionary<string, string[]>();

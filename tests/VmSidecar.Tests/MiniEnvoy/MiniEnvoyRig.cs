@@ -6,6 +6,7 @@ using System.Text.Json.Nodes;
 using VmSidecar.Linux.Processes;
 using VmSidecar.MiniEnvoy.Traffic;
 using VmSidecar.TestKit;
+using VmSidecar.TestKit.Istiod;
 using VmSidecar.TestKit.Istiod.Mesh;
 using VmSidecar.TestKit.Namespaces;
 
@@ -20,10 +21,10 @@ internal sealed class MiniEnvoyRig : IAsyncDisposable
     private readonly Socket _application;
     private readonly Task _serving;
 
-    private MiniEnvoyRig(NetworkNamespace network, MeshModel mesh)
+    private MiniEnvoyRig(NetworkNamespace network, MeshModel mesh, IstiodVersion version)
     {
         Network = network;
-        Control = new MiniControlPlane(_folder.FullName, mesh);
+        Control = new MiniControlPlane(_folder.FullName, mesh, version);
         _application = network.As(0, 0, () =>
         {
             var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
@@ -42,7 +43,7 @@ internal sealed class MiniEnvoyRig : IAsyncDisposable
 
     public string Log { get; private set; } = "";
 
-    public static async Task<MiniEnvoyRig> StartAsync(MeshModel mesh, string apiType)
+    public static async Task<MiniEnvoyRig> StartAsync(MeshModel mesh, string apiType, IstiodVersion version = IstiodVersion.V1_31)
     {
         NetworkNamespace network = await NetworkNamespace.CreateAsync("vsc-mini");
         await network.RunAsync($"ip addr add {Address}/32 dev lo");
@@ -51,7 +52,7 @@ internal sealed class MiniEnvoyRig : IAsyncDisposable
             await network.RunAsync($"iptables -w -t nat -A OUTPUT -p tcp {rule}");
         }
         await network.RunAsync("ip route add 240.240.0.0/16 dev lo");
-        var rig = new MiniEnvoyRig(network, mesh);
+        var rig = new MiniEnvoyRig(network, mesh, version);
         await rig.Control.StartAsync();
         await rig.LaunchAsync(apiType);
         return rig;

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 
 using VmSidecar.TestKit;
+using VmSidecar.TestKit.Istiod;
 using VmSidecar.TestKit.Istiod.Mesh;
 using VmSidecar.TestKit.Namespaces;
 
@@ -80,5 +81,31 @@ public sealed class MiniEnvoyTests
         await rig.UntilAsync(Request, a => a.StartsWith("welcome", StringComparison.Ordinal));
         Assert.Equal("HTTP/1.1 404 Not Found", (await rig.CurlAsync("-i http://127.0.0.1:15021/other")).Split('\r')[0]);
         Assert.Contains("# TYPE envoy_server_state gauge", await rig.CurlAsync("http://127.0.0.1:15090/stats/prometheus"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task With_resources_of_1_10_TCP_goes_by_address_and_a_lost_stream_comes_back_with_all_it_had()
+    {
+        if (!NetworkNamespace.IsPossible) { Assert.Skip("needs root for a network namespace"); }
+        MeshModel mesh = Mesh with
+        {
+            Services = [.. Mesh.Services, new MeshService("istio-demo", "tcp.example.com") { Addresses = ["240.240.0.2"], Ports = [new MeshPort(9000, "tcp", MeshProtocol.Tcp, 8080)], Selector = Labels }],
+        };
+        await using MiniEnvoyRig rig = await MiniEnvoyRig.StartAsync(mesh, "GRPC", IstiodVersion.V1_10);
+        await rig.UntilAsync("http://127.0.0.1:15000/ready", a => a == "LIVE\n");
+        Assert.StartsWith("welcome from=127.0.0.6 ", await rig.CurlAsync("http://240.240.0.2:9000/"), StringComparison.Ordinal);
+        Assert.StartsWith("welcome from=127.0.0.6 ", await rig.CurlAsync("http://nginx.example.com/ --resolve nginx.example.com:80:240.240.0.1"), StringComparison.Ordinal);
+
+        rig.Control.Requests.Clear();
+        await rig.Control.CutAsync();
+        await rig.UntilAsync("http://127.0.0.1:15000/stats?filter=cds.update_success", a => a == "cluster_manager.cds.update_success: 2\n");
+        Assert.Equal(
+            ["CDS [] node", "EDS [outbound|80||nginx.example.com outbound|9000||tcp.example.com]", "LDS []", "RDS [80]"],
+            rig.Control.Requests.Where(r => !r.EndsWith("ACK", StringComparison.Ordinal)).Take(4));
+        Assert.Contains("gRPC config stream to xds-grpc closed: 14, server is shutting down", rig.Log, StringComparison.Ordinal);
+
+        Assert.Equal("OK\n", await rig.CurlAsync("-X POST http://127.0.0.1:15000/drain_listeners?inboundonly&graceful"));
+        Assert.Contains("connection: close\r\n", await rig.CurlAsync($"-i http://{MiniEnvoyRig.Address}:8080/"), StringComparison.Ordinal);
+        Assert.Equal("Method Not Allowed", await rig.CurlAsync("http://127.0.0.1:15000/drain_listeners?inboundonly&graceful"));
     }
 }
