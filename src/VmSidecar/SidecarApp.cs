@@ -37,6 +37,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
     public void Hurry() => _stack?.Hurry();
 
     /// <summary>Runs until <paramref name="stopRequested"/> or until a component ends; returns the exit code.</summary>
+    [SuppressMessage("Design", "CA1031", Justification = "a bug at start must stop what already runs, be logged and give exit code 70")]
     public async Task<ExitCode> RunAsync(CancellationToken stopRequested)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(stopRequested, _quit.Token);
@@ -53,6 +54,10 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         catch (FatalException e)
         {
             return stack.Explain(e.Component, e);
+        }
+        catch (Exception e)
+        {
+            return stack.Explain("start", e);
         }
         return await stack.WaitForEndAsync(stop.Token);
     }
