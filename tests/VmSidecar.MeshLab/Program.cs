@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 
-using VmSidecar.MeshLab.Lab;
 using VmSidecar.MeshLab.Scenario;
 using VmSidecar.MeshLab.Web;
 using VmSidecar.TestKit.Istiod.Control;
