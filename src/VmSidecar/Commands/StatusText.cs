@@ -27,9 +27,9 @@ internal static class StatusText
     {
         string stream = istiod["stream"]?.ToString() switch
         {
-            "Joint" => $"connected for {Age(istiod["since"], now)}",
-            "Agent" => $"connected for {Age(istiod["since"], now)}, names only: Envoy has no stream",
-            _ => $"NOT CONNECTED for {Age(istiod["since"], now)}",
+            "Joint" => "connected" + For(istiod["since"], now),
+            "Agent" => $"connected{For(istiod["since"], now)}, names only: Envoy has no stream",
+            _ => "NOT CONNECTED" + For(istiod["since"], now),
         };
         Line(text, "istiod", $"{stream} ({istiod["mode"]})");
         Trouble(text, istiod["trouble"]);
@@ -53,8 +53,8 @@ internal static class StatusText
         string phase = envoy["phase"]?.ToString() ?? "";
         long starts = envoy["starts"] is JsonValue count && count.TryGetValue(out long value) ? value : 0;
         Line(text, "envoy", phase == "Running"
-            ? $"running for {Age(envoy["since"], now)} (pid {envoy["pid"]}{(starts > 1 ? string.Create(CultureInfo.InvariantCulture, $", {starts - 1} restarts") : "")})"
-            : $"{phase.ToUpperInvariant()} for {Age(envoy["since"], now)}");
+            ? $"running{For(envoy["since"], now)} (pid {envoy["pid"]}{(starts > 1 ? string.Create(CultureInfo.InvariantCulture, $", {starts - 1} restarts") : "")})"
+            : phase.ToUpperInvariant() + For(envoy["since"], now));
         if (phase != "Running") { Trouble(text, envoy["lastExit"]); }
     }
 
@@ -66,6 +66,8 @@ internal static class StatusText
     }
 
     private static string Short(JsonNode? typeUrl) => typeUrl?.ToString().Split('.')[^1] ?? "";
+
+    private static string For(JsonNode? since, DateTimeOffset now) => Until(since) is { } when ? " for " + Span(now - when) : "";
 
     private static string Age(JsonNode? since, DateTimeOffset now) => Until(since) is { } when ? Span(now - when) : "an unknown time";
 

@@ -19,6 +19,7 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
     private static readonly TimeSpan ResolvePatience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan ModePatience = TimeSpan.FromSeconds(1); // Envoy's start must not wait for istiod
     private (string Binary, DateTime Written, EnvoyVersion Version)? _known;
+    private bool _hasRendered; // a restart after a crash takes the mode as it is known: each tenth of a second is outage
 
     public async Task<(EnvoyCommand? Command, string? Problem)> RenderAsync(CancellationToken stop)
     {
@@ -31,12 +32,13 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
         string path;
         try
         {
-            path = options.CustomConfigFile ?? await WriteAsync(new EnvoyTarget(version, await delta(ModePatience, stop), await StatsdAsync(stop)), stop); // 3, 4
+            path = options.CustomConfigFile ?? await WriteAsync(new EnvoyTarget(version, await delta(_hasRendered ? TimeSpan.Zero : ModePatience, stop), await StatsdAsync(stop)), stop); // 3, 4
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return (null, $"cannot write the bootstrap into {options.ConfigDirectory}: {e.Message} Make the folder writable for this user (chown istio-proxy)");
         }
+        _hasRendered = true;
         IReadOnlyList<string> arguments = EnvoyArguments.For(options, version, path);                                                               // 5
         return (new EnvoyCommand(binary, arguments, [.. options.ExtraEnvironment, Utc]) { Version = version == EnvoyVersion.Unknown ? null : version.ToString() }, null);
     }

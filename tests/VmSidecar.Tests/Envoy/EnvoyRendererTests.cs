@@ -47,6 +47,17 @@ public sealed class EnvoyRendererTests
     }
 
     [Fact]
+    public async Task Only_the_first_start_waits_for_the_protocol_to_be_known()
+    {
+        using var fake = new FakeEnvoy("echo 'envoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL'");
+        List<TimeSpan> waits = [];
+        var renderer = new EnvoyRenderer(fake.Options, (atMost, _) => { waits.Add(atMost); return Task.FromResult(false); }, Runner);
+        await renderer.RenderAsync(CancellationToken.None);
+        await renderer.RenderAsync(CancellationToken.None);
+        Assert.Equal([TimeSpan.FromSeconds(1), TimeSpan.Zero], waits);
+    }
+
+    [Fact]
     public async Task A_missing_executable_says_where_it_was_looked_for()
     {
         using var fake = new FakeEnvoy("");

@@ -23,5 +23,8 @@ internal sealed class CertificateCheck : IDoctorCheck
         });
     }
 
-    private static string Advice(DoctorContext context) => context.Told("certificate", "advice") is { Length: > 0 } advice ? advice : "See 'vmsidecar status'";
+    /// <summary>The identity's own advice, where it says more than the error does.</summary>
+    private static string Advice(DoctorContext context) =>
+        context.Told("certificate", "advice") is { Length: > 0 } advice && context.Told("certificate", "lastError")?.Contains(advice, StringComparison.Ordinal) != true
+            ? advice : "Mend the first failure; the agent asks again by itself";
 }

@@ -17,15 +17,16 @@ internal sealed class RulesCheck : IDoctorCheck
     {
         if (context.InAdvance) { return Finding.Skip("they come with the agent"); }
         if (!Environment.IsPrivilegedProcess) { return Finding.Skip("only root may read them: use sudo"); }
-        using var shown = new StringWriter(CultureInfo.InvariantCulture);
-        var verbs = new IptablesCommand(new CommandRunner(TimeSpan.FromSeconds(10), context.Time), context.Paths, context.Load.Environment.ToDictionary(), shown, shown);
+        using StringWriter shown = new(CultureInfo.InvariantCulture), said = new(CultureInfo.InvariantCulture);
+        var verbs = new IptablesCommand(new CommandRunner(TimeSpan.FromSeconds(10), context.Time), context.Paths, context.Load.Environment.ToDictionary(), shown, said);
         int code = await verbs.RunAsync(["diff"], stop);
-        string first = shown.ToString().Split('\n').FirstOrDefault(l => l.Length > 0) ?? "";
         return code switch
         {
             0 => Finding.Ok("as they should be"),
-            IptablesCommand.Drifted => Finding.Fail($"they differ from what was asked: {first}", "Run 'vmsidecar iptables diff' to see all, 'vmsidecar iptables apply' to mend"),
-            _ => Finding.Fail(first, "Run 'vmsidecar iptables diff'"),
+            IptablesCommand.Drifted => Finding.Fail($"they differ from what was asked: {FirstLine(shown)}", "Run 'vmsidecar iptables diff' to see all, 'vmsidecar iptables apply' to mend"),
+            _ => Finding.Fail(FirstLine(said), "Run 'vmsidecar iptables diff'"),
         };
     }
+
+    private static string FirstLine(StringWriter text) => text.ToString().Split('\n').FirstOrDefault(l => l.Length > 0) ?? "";
 }
