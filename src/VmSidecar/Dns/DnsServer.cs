@@ -17,6 +17,8 @@ internal sealed class DnsServer : IComponent
 {
     private static readonly int WorkersPerSocket = Math.Clamp(Environment.ProcessorCount, 1, 4);
 
+    private const int BurstBytes = 1 << 20; // some thousand queries wait out a burst or a slow moment; the kernel caps it at rmem_max
+
     private readonly DnsOptions _options;
     private readonly ILogger _log;
     private readonly DnsMetrics _metrics;
@@ -135,6 +137,7 @@ internal sealed class DnsServer : IComponent
     {
         var socket = new Socket(address.AddressFamily, type, protocol);
         _sockets.Add(socket);
+        if (type == SocketType.Dgram) { socket.ReceiveBufferSize = BurstBytes; }
         // a restart must not wait for connections of the last run to time out
         if (type == SocketType.Stream) { socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true); }
         socket.Bind(address);

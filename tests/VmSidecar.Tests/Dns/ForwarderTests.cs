@@ -82,6 +82,7 @@ public sealed class ForwarderTests
         Task<DnsText> asked = lab.AskAsync("www.example.net");
         await ArmedAsync(time, UpstreamExchange.HedgeDelay);
         time.Advance(UpstreamExchange.HedgeDelay);
+        await slow.AskedAsync();
         await silent.AskedAsync();
         await slow.SendAsync(held!, slow.Seen.First().Port);
         Assert.Equal(["www.example.net. 60 A 192.0.2.7"], (await asked).Answers);

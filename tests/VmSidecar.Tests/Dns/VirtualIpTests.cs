@@ -169,6 +169,19 @@ public sealed class VirtualIpTests
         Assert.Empty(sink.Last);
     }
 
+    [Theory]
+    [InlineData("istiod-1.10-sotw", false)]
+    [InlineData("istiod-1.31-sotw", false)]
+    [InlineData("istiod-1.31-delta", true)]
+    public async Task Hosts_are_read_from_the_clusters_of_real_istiods(string recording, bool delta)
+    {
+        byte[] response = await File.ReadAllBytesAsync(Path.Combine(AppContext.BaseDirectory, "Recorded", recording, "00-Cluster.binpb"));
+        var sink = new Hosts();
+        new ClusterHosts(sink).Observe(delta, response);
+        Assert.Superset(new HashSet<string> { "nginx.example.com", "mongo.example.com", "www.external.example", "vm-app.vm-ns.svc.cluster.local" }, sink.Last.ToHashSet());
+        Assert.DoesNotContain(sink.Last, h => h.Contains('*', StringComparison.Ordinal));
+    }
+
     private static byte[] Any(string cluster, int type) => DnsMessages.Field(2, [.. DnsMessages.Field(1, cluster), .. type == 0 ? (byte[])[] : [0x10, (byte)type]]);
 
     private static byte[] Sotw(string cluster, int type) => DnsMessages.Field(2, Any(cluster, type));
