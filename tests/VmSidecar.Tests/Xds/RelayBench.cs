@@ -26,19 +26,21 @@ internal sealed class RelayBench : IAsyncDisposable
     {
         _folder = folder ?? _folder;
         var node = new NodeOptions("sidecar~10.99.0.2~vm1.vm-ns~vm-ns.svc.cluster.local", "vm-app.vm-ns", "eu", "eu-1", "", Metadata, ["10.99.0.2"]);
-        var options = new XdsOptions
+        Options = new XdsOptions
         {
             Socket = Path.Combine(_folder, "XDS"), DiscoveryAddress = Istiod.Address, StateDirectory = _folder, Node = node,
             SubscribeNames = names, SubscribeTrust = trust, Delta = delta, MaxMessage = maxMessage,
         };
         var links = new XdsLinks(Access, Health, names ? Names : null, trust ? Trust : null) { Dialer = Istiod, Secrets = Secrets };
-        Proxy = new XdsProxy(options, links, Metrics, Time, Log);
+        Proxy = new XdsProxy(Options, links, Metrics, Time, Log);
     }
 
     public static JsonObject Metadata => (JsonObject)JsonNode.Parse(
         """{"CLUSTER_ID":"Kubernetes","AUTO_REGISTER_GROUP":"vm-app","NAMESPACE":"vm-ns","LABELS":{"class":"vm","n":1.5},"DNS_AUTO_ALLOCATE":"true","LIST":["a",true,null]}""")!;
 
     public ScriptedDialer Istiod { get; } = new();
+
+    public XdsOptions Options { get; }
 
     public XdsProxy Proxy { get; }
 

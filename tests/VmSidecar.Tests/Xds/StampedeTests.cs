@@ -1,0 +1,58 @@
+using Microsoft.Extensions.Logging.Abstractions;
+
+using VmSidecar.Grpc;
+using VmSidecar.TestKit;
+using VmSidecar.TestKit.Grpc;
+using VmSidecar.Xds;
+
+using Xunit;
+
+namespace VmSidecar.Tests.Xds;
+
+/// <summary>A thousand VMs lose one istiod at the same moment.</summary>
+public sealed class StampedeTests
+{
+    [Fact]
+    public async Task A_thousand_agents_do_not_return_as_one_wave()
+    {
+        const int Agents = 1000;
+        var time = new ManualTimeProvider();
+        await using var shape = new RelayBench(delta: true);
+        using var stop = new CancellationTokenSource();
+        var dialer = new ScriptedDialer { Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: connection refused") };
+        List<Task> running = [.. Enumerable.Range(0, Agents).Select(_ => Agent(shape, dialer, time).RunAsync(stop.Token))];
+
+        List<double> delays = [];
+        while (delays.Count < Agents)
+        {
+            TimeSpan due = await time.NextTimerAsync(Test.Deadline);
+            if (due != Timeout.InfiniteTimeSpan) { delays.Add(due.TotalMilliseconds); }
+        }
+        Assert.All(delays, d => Assert.InRange(d, 1, 500));
+        for (int tenth = 0; tenth < 5; tenth++)
+        {
+            // 200 of 1,000 are expected in each 100 ms; eight standard deviations either way
+            Assert.InRange(delays.Count(d => (int)Math.Min(d / 100, 4) == tenth), 100, 300);
+        }
+        Assert.Equal(Agents, dialer.Dials); // one attempt each, then they wait
+        await stop.CancelAsync();
+        await Task.WhenAll(running).WaitAsync(Test.Deadline);
+    }
+
+    private static AgentStream Agent(RelayBench shape, ScriptedDialer dialer, TimeProvider time)
+    {
+        var metrics = new XdsMetrics(shape.Metrics);
+        var links = new XdsLinks(shape.Access, shape.Health, shape.Names, null) { Dialer = dialer };
+        var keeper = new ResourceKeeper(shape.Folder, time, NullLogger.Instance);
+        var context = new XdsContext(shape.Options, links, dialer, time, NullLogger.Instance)
+        {
+            Metrics = metrics,
+            Tap = new XdsTap(links, metrics, time, NullLogger.Instance),
+            Refusals = new RefusalReporter(shape.Access, dialer.Address, NullLogger.Instance),
+            Mends = new MendLog(metrics, NullLogger.Instance),
+            Keeper = keeper,
+            Offline = new OfflineStart(keeper, TimeSpan.Zero, time, NullLogger.Instance),
+        };
+        return new AgentStream(context, new(new JointState(JointPhase.None, IstiodEnded: false)), new(new XdsMode(Delta: true, Settled: true)));
+    }
+}
