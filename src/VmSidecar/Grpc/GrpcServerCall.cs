@@ -20,7 +20,7 @@ internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcSe
 
     public X509Certificate2? ClientCertificate => http.Connection.ClientCertificate;
 
-    public string Peer => http.Connection.RemoteIpAddress is { } address
+    public string Peer { get; } = http.Connection.RemoteIpAddress is { } address
         ? string.Create(CultureInfo.InvariantCulture, $"{(address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? $"[{address}]" : address)}:{http.Connection.RemotePort}")
         : "";
 
