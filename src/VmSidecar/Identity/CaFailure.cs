@@ -42,7 +42,7 @@ internal sealed record CaFailure(CaFailureReason Reason, GrpcStatus Status, bool
         GrpcStatusCode.Unavailable when failure.Status.Message.Contains("istiod is not trusted", StringComparison.Ordinal)
             || failure.Status.Message.Contains("missing a root certificate", StringComparison.Ordinal) => new(CaFailureReason.NotTrusted, failure.Status, false),
         // A refused name, port or route fails while connecting; what dies later, with our certificate shown, may have died of it.
-        GrpcStatusCode.Unavailable when presentedCertificate && !IsBeforeTls(failure.Status.Message) => new(CaFailureReason.CertificateRefused, failure.Status, true),
+        GrpcStatusCode.Unavailable when presentedCertificate && !IsBeforeCredentials(failure.Status.Message) => new(CaFailureReason.CertificateRefused, failure.Status, true),
         GrpcStatusCode.Unavailable => new(CaFailureReason.Unreachable, failure.Status, true),
         GrpcStatusCode.Unauthenticated or GrpcStatusCode.PermissionDenied => new(CaFailureReason.Unauthenticated, failure.Status, false),
         GrpcStatusCode.ResourceExhausted or GrpcStatusCode.Aborted or GrpcStatusCode.Internal => new(CaFailureReason.Busy, failure.Status, true),
@@ -53,6 +53,8 @@ internal sealed record CaFailure(CaFailureReason Reason, GrpcStatus Status, bool
     /// <summary>An answer that came but cannot be used.</summary>
     public static CaFailure BadAnswer(string problem) => new(CaFailureReason.BadAnswer, new GrpcStatus(GrpcStatusCode.Internal, problem), false);
 
-    private static bool IsBeforeTls(string message) =>
-        message.Contains("resolving the name", StringComparison.Ordinal) || message.Contains("cannot be resolved", StringComparison.Ordinal) || message.Contains("connecting to", StringComparison.Ordinal);
+    /// <summary>True when a connection failed before any credential of ours could matter: name, route, port, or a peer that is not istiod.</summary>
+    public static bool IsBeforeCredentials(string message) =>
+        message.Contains("istiod is not trusted", StringComparison.Ordinal) || message.Contains("missing a root certificate", StringComparison.Ordinal)
+        || message.Contains("resolving the name", StringComparison.Ordinal) || message.Contains("cannot be resolved", StringComparison.Ordinal) || message.Contains("connecting to", StringComparison.Ordinal);
 }

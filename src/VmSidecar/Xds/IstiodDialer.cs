@@ -15,9 +15,9 @@ internal sealed class IstiodDialer(IIstiodAccess access, string address, int max
         {
             return new DialedCall(await channel.OpenAsync(method, access.XdsMetadata(), stop), channel, access);
         }
-        catch (GrpcException e) when (e.Status.Message.Contains("TLS handshake", StringComparison.Ordinal))
+        catch (GrpcException e) when (e.Status.Code == GrpcStatusCode.Unavailable && !CaFailure.IsBeforeCredentials(e.Status.Message))
         {
-            access.NoteLostConnection(); // TLS 1.2 refuses a client certificate within the handshake
+            access.NoteLostConnection(); // TLS 1.2 refuses a client certificate within the handshake, or just after
             await channel.DisposeAsync();
             throw;
         }
