@@ -95,16 +95,10 @@ internal sealed class FakeIstiod : IAsyncDisposable
     public async Task StartAsync()
     {
         Ads.MarksDisconnects = true;
-        var options = new GrpcServerOptions("istiod", null, new IPEndPoint(IPAddress.Loopback, 0), Tls.ForConnection, Options.MaxReceive);
-        _server = new GrpcServer(
-            options,
-            new Dictionary<string, GrpcHandler>
-            {
-                [CertificateService.Method] = Ca.HandleAsync,
-                [AdsService.Sotw] = Ads.SotwAsync,
-                [AdsService.Delta] = Ads.DeltaAsync,
-            },
-            Options.Log);
+        var options = new GrpcServerOptions("istiod", null, new IPEndPoint(IPAddress.Loopback, 0), Options.Plaintext ? null : Tls.ForConnection, Options.MaxReceive);
+        var methods = new Dictionary<string, GrpcHandler> { [AdsService.Sotw] = Ads.SotwAsync, [AdsService.Delta] = Ads.DeltaAsync };
+        if (!Options.Plaintext) { methods[CertificateService.Method] = Ca.HandleAsync; }
+        _server = new GrpcServer(options, methods, Options.Log);
         await _server.StartAsync(CancellationToken.None);
         Front.Listen(_server.Bound!);
     }

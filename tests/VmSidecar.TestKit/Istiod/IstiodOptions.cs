@@ -44,6 +44,9 @@ internal sealed record IstiodOptions
     /// <summary>Changes of registration and health are pushed at once (debouncing is off).</summary>
     public bool PushOnChange { get; init; } = true;
 
+    /// <summary>Plays port 15010 instead of 15012: no TLS, no CA, nobody is authenticated.</summary>
+    public bool Plaintext { get; init; }
+
     /// <summary>TLS versions served.</summary>
     public SslProtocols Protocols { get; init; } = SslProtocols.Tls12 | SslProtocols.Tls13;
 

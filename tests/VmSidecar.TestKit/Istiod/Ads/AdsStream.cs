@@ -15,6 +15,8 @@ namespace VmSidecar.TestKit.Istiod.Ads;
 /// </summary>
 internal sealed class AdsStream(AdsContext context, IGrpcServerCall call, bool delta, string id)
 {
+    private const int LongestHistory = 10_000; // requests kept for a test to look at
+
     private readonly TaskCompletionSource<GrpcStatus> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<XdsSeen> _requests = [];
     private readonly PushNote _pushes = new();
@@ -31,8 +33,8 @@ internal sealed class AdsStream(AdsContext context, IGrpcServerCall call, bool d
     {
         if (context.Faults.TakeOpen() is { } fault && await MeetAsync(fault, aborted) is { } faulted) { return faulted; }
         if (!context.IsReady) { return new(delta ? GrpcStatusCode.Unknown : GrpcStatusCode.Unavailable, "server is not ready to serve discovery information"); }
-        _identity = context.Authenticator.Authenticate(call); // 1.
-        if (_identity is null) { return new(GrpcStatusCode.Unauthenticated, "authentication failure"); }
+        _identity = context.Options.Plaintext ? null : context.Authenticator.Authenticate(call); // 1.
+        if (_identity is null && !context.Options.Plaintext) { return new(GrpcStatusCode.Unauthenticated, "authentication failure"); }
         (XdsAsk? first, GrpcStatus refused) = await FirstAsync(aborted); // 2.
         if (first is null) { return refused; }
         Node = ProxyNode.Read(first.Node!, out string unreadable);
@@ -57,7 +59,7 @@ internal sealed class AdsStream(AdsContext context, IGrpcServerCall call, bool d
     /// <summary>Null until the first request was accepted.</summary>
     public XdsStreamView? View()
     {
-        if (_watches is not { } watches || Node is null || _identity is null) { return null; }
+        if (_watches is not { } watches || Node is null) { return null; }
         lock (_requests) { return new XdsStreamView(id, Node, _identity, delta, call.Peer, [.. watches.Views], [.. _requests]); }
     }
 
@@ -115,7 +117,11 @@ internal sealed class AdsStream(AdsContext context, IGrpcServerCall call, bool d
             Violation("undecodable request: " + e.Message);
             throw new GrpcException(new GrpcStatus(GrpcStatusCode.Internal, "grpc: failed to unmarshal the received message: " + e.Message), e);
         }
-        lock (_requests) { _requests.Add(ask.Seen()); }
+        lock (_requests)
+        {
+            if (_requests.Count == LongestHistory) { _requests.RemoveAt(0); }
+            _requests.Add(ask.Seen());
+        }
         return ask;
     }
 
@@ -181,7 +187,7 @@ internal sealed class AdsStream(AdsContext context, IGrpcServerCall call, bool d
             string[] p = spiffe.Split('/'); // spiffe://TD/ns/NS/sa/SA
             return p.Length == 7 && (node.Namespace.Length == 0 || p[4] == node.Namespace) && (node.ServiceAccount.Length == 0 || p[6] == node.ServiceAccount);
         }
-        return _identity!.SpiffeIds.Any(Matches)
+        return _identity is null || _identity.SpiffeIds.Any(Matches)
             ? null
             : $"authorization failed: no identities ([{string.Join(' ', _identity.SpiffeIds)}]) matched {node.Namespace}/{node.ServiceAccount}";
     }

@@ -7,7 +7,7 @@ namespace VmSidecar.TestKit.Istiod.Ads;
 
 /// <summary>One open ADS stream as istiod's debug pages show it.</summary>
 internal sealed record XdsStreamView(
-    string Id, ProxyNode Node, Caller Identity, bool Delta, string Peer, ImmutableArray<XdsTypeView> Types, ImmutableArray<XdsSeen> Requests)
+    string Id, ProxyNode Node, Caller? Identity, bool Delta, string Peer, ImmutableArray<XdsTypeView> Types, ImmutableArray<XdsSeen> Requests)
 {
     /// <summary>The state of a type by short name; NotSent where it is not subscribed.</summary>
     public SyncState State(string type) => Types.FirstOrDefault(t => t.Type == type)?.State ?? SyncState.NotSent;

@@ -30,8 +30,8 @@ internal static class ControlJson
         foreach (XdsTypeView type in s.Types) { types[type.Type] = type.State.ToString(); }
         return new JsonObject
         {
-            ["id"] = s.Id, ["node"] = s.Node.Id, ["name"] = s.Node.Name, ["group"] = s.Node.Group, ["delta"] = s.Delta, ["identity"] = s.Identity.Primary,
-            ["by"] = s.Identity.By.ToString(), ["types"] = types,
+            ["id"] = s.Id, ["node"] = s.Node.Id, ["name"] = s.Node.Name, ["group"] = s.Node.Group, ["delta"] = s.Delta, ["identity"] = s.Identity?.Primary,
+            ["by"] = s.Identity?.By.ToString(), ["types"] = types,
         };
     }
 

@@ -35,7 +35,7 @@ internal sealed class WorkloadRegistry(IstiodOptions options, Action changed) : 
     public void RemoveGroup(string ns, string name) { lock (_gate) { _groups.Remove($"{ns}/{name}"); } }
 
     /// <summary>A stream's node is known: registers it if it asks for that. Null, or the status that ends the stream.</summary>
-    public GrpcStatus? Connect(string stream, ProxyNode node, Caller identity)
+    public GrpcStatus? Connect(string stream, ProxyNode node, Caller? identity)
     {
         if (node.Group.Length == 0) { return null; }
         string failed = $"auto-registration WorkloadEntry of {node.Name} failed: ";
@@ -46,7 +46,7 @@ internal sealed class WorkloadRegistry(IstiodOptions options, Action changed) : 
                 GrpcStatusCode code = options.Version == IstiodVersion.V1_10 ? GrpcStatusCode.Unknown : GrpcStatusCode.FailedPrecondition;
                 return new GrpcStatus(code, $"{failed}cannot find WorkloadGroup {node.Namespace}/{node.Group}");
             }
-            if (options.Version != IstiodVersion.V1_10 && Mismatch(identity, group) is { } mismatch) { return new GrpcStatus(GrpcStatusCode.Unknown, mismatch); }
+            if (options.Version != IstiodVersion.V1_10 && (identity is null ? "registration of WorkloadEntry requires a verified identity" : Mismatch(identity, group)) is { } mismatch) { return new GrpcStatus(GrpcStatusCode.Unknown, mismatch); }
             string name = NameOf(node);
             if (options.Version == IstiodVersion.V1_10 && name.Contains(':'))
             {
