@@ -39,7 +39,13 @@ internal sealed class GrpcRequestContent : HttpContent
     {
         // HttpClient calls again when it would retry a refused stream on a new connection; a call is made once, its owner retries.
         if (_opened.Task.IsCompleted) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Unavailable, "the server refused the stream")); }
-        await stream.FlushAsync(cancellationToken); // headers must leave before the first message: a server may speak first
+        try { await stream.FlushAsync(cancellationToken); } // headers must leave before the first message: a server may speak first
+        catch (Exception e)
+        {
+            _opened.TrySetException(e); // it may have ended the call already: a sender must not wait for a stream that never comes
+            _ = _opened.Task.Exception;
+            throw;
+        }
         _opened.TrySetResult(stream);
         try { await _closed.Task.WaitAsync(cancellationToken); }
         catch (OperationCanceledException)

@@ -32,6 +32,19 @@ public sealed class CredentialTests
         Assert.NotEmpty(istiod.Authenticator.LastRefusal);
     }
 
+    [Fact]
+    public async Task A_stream_refused_before_its_first_request_never_blocks_its_sender()
+    {
+        await using FakeIstiod istiod = await FakeIstiod.StartedAsync();
+        for (int round = 0; round < 150; round++) // the answer races with the first write
+        {
+            await using var peer = new IstiodPeer(istiod) { Token = "abc" };
+            await using AdsPeer ads = await peer.AdsAsync();
+            await ads.AskAsync("NDS", node: IstiodPeer.Node()).WaitAsync(VmSidecar.TestKit.Test.Deadline, TestContext.Current.CancellationToken);
+            Assert.Equal(GrpcStatusCode.Unauthenticated, (await ads.EndAsync()).Code);
+        }
+    }
+
     [Theory]
     [InlineData(IstiodVersion.V1_10, 1)]
     [InlineData(IstiodVersion.V1_31, 120)]
