@@ -25,12 +25,19 @@ internal sealed class RequestQueue
     /// <summary>Takes ownership of the message. False when too much waits already: the caller ends the stream.</summary>
     public bool TryAdd(GrpcMessage message, XdsEnvelope envelope)
     {
-        if (Waiting > Limit || !_entries.Writer.TryWrite(new Entry(message, envelope)))
+        int length = message.Body.Length; // once it is in the queue, the reader may free it at any time
+        if (Waiting > Limit)
         {
             message.Dispose();
             return false;
         }
-        Interlocked.Add(ref _waiting, message.Body.Length);
+        Interlocked.Add(ref _waiting, length);
+        if (!_entries.Writer.TryWrite(new Entry(message, envelope)))
+        {
+            Interlocked.Add(ref _waiting, -length);
+            message.Dispose();
+            return false;
+        }
         return true;
     }
 
