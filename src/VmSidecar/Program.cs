@@ -18,6 +18,7 @@ var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xD
     CheckCommand.Create(cli),
     DoctorCommand.Create(cli),
     StatusCommand.Create(cli),
+    DnsVerb.Create(cli),
     RequestCommand.Create(cli),
     WaitCommand.Create(cli),
     VersionCommand.Create(cli),

@@ -42,6 +42,22 @@ internal sealed class LabHost(string name, string netns, string address, string 
     public void StartAgent(string vmsidecar) => Agent = Daemon.Start($"{name} agent", Path.Combine(folder, $"{name}-agent.out"),
         Shell.Inside(netns, ProxyUser, vmsidecar, "run", "--root", Root));
 
+    /// <summary>Starts the agent with a probe beside it; returns the times from exec to the first DNS answer and to ready on 15021.</summary>
+    public async Task<(TimeSpan Dns, TimeSpan Ready)> StartAgentTimedAsync(string vmsidecar, string name, CancellationToken stop)
+    {
+        await using Daemon probe = Daemon.Start("probe", Path.Combine(folder, "probe.log"), Shell.Inside(netns, null, "dotnet", "exec", typeof(LabHost).Assembly.Location, "probe", name));
+        await probe.LineAsync("probing", TimeSpan.FromSeconds(60), stop);
+        long begin = TimeProvider.System.GetUtcNow().UtcTicks;
+        StartAgent(vmsidecar);
+        return (await At("dns "), await At("ready "));
+
+        async Task<TimeSpan> At(string what) => TimeSpan.FromTicks(
+            long.Parse((await probe.LineAsync(what, TimeSpan.FromSeconds(90), stop))[what.Length..], System.Globalization.CultureInfo.InvariantCulture) - begin);
+    }
+
+    /// <summary>Resident memory of the agent as the kernel counts it, e.g. <c>VmRSS: 31000 kB</c> and its private part.</summary>
+    public string Memory() => string.Join(", ", File.ReadLines($"/proc/{Agent!.Pid}/status").Where(l => l.StartsWith("VmRSS", StringComparison.Ordinal) || l.StartsWith("RssAnon", StringComparison.Ordinal)).Select(l => l.Replace('\t', ' ')));
+
     /// <summary>Runs a command on this machine.</summary>
     public Task<ShellResult> RunAsync(int? uid, CancellationToken stop, params string[] command) => Shell.RunAsync(Shell.Inside(netns, uid, command), stop);
 

@@ -40,6 +40,7 @@ internal static class LabRun
     {
         var scenario = new MeshScenario(mesh, options, transcript);
         await scenario.UpAsync(stop);
+        if (options.Figures) { await scenario.FiguresAsync(stop); }
         if (!options.Once)
         {
             Invite(mesh);
