@@ -74,7 +74,8 @@ public sealed class ChildProcessTests
     {
         if (await ParentDeath.FindAsync() is not { } setpriv) { Assert.Skip("no setpriv here"); return; }
         // the middle process stands for the agent; its child must not outlive it
-        string script = $"{setpriv} --pdeathsig KILL -- sleep 1000 & echo $!; exec 1>&-; kill -KILL $$";
+        // it dies only after setpriv has become the command: before that the signal is not set yet
+        string script = $"{setpriv} --pdeathsig KILL -- sleep 1000 & until grep -q sleep /proc/$!/comm; do :; done; kill -KILL $$";
         var answer = await ChildOutput.CaptureAsync(Shell(script) with { Quiet = false }, Test.Deadline, TimeProvider.System, CancellationToken.None);
         Assert.True(answer!.Value.Exit.IsKilled);
         Assert.Equal("/usr/bin/setpriv", ParentDeath.Wrap(Shell("x"), "/usr/bin/setpriv").File);
