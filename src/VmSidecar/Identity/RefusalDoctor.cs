@@ -25,10 +25,11 @@ internal static class RefusalDoctor
     {
         GrpcStatusCode.Unauthenticated => Unauthenticated(seen),
         GrpcStatusCode.Unavailable when TokenProblem(seen) is { } token && CertificateProblem(seen) is { } certificate => $"{status.Message}; besides, {token}, and {certificate}. {Renew}",
+        GrpcStatusCode.Unavailable => $"{status.Message}. {UnavailableFix(status.Message)}",
         GrpcStatusCode.PermissionDenied => Denied(status, seen),
         GrpcStatusCode.Unimplemented => "this server has no such service: a CA that is off, or not istiod. Check CA_ADDR and discoveryAddress (port 15012)",
         GrpcStatusCode.InvalidArgument when status.Message.Contains("TTL", StringComparison.Ordinal) => $"{status.Message}. Lower SECRET_TTL",
-        GrpcStatusCode.DeadlineExceeded => "istiod took the connection but did not answer in time. Check its load and logs",
+        GrpcStatusCode.DeadlineExceeded => "no answer from istiod in time. Check route and firewall to its port, and istiod's load and logs; it is tried again",
         _ => status.Message,
     };
 
@@ -55,6 +56,19 @@ internal static class RefusalDoctor
         if (pair.NotAfter <= seen.Now) { return $"the client certificate has expired at {Utc(pair.NotAfter)}"; }
         if (pair.NotBefore > seen.Now) { return $"the client certificate is not valid before {Utc(pair.NotBefore)}; this clock says {Utc(seen.Now)}"; }
         return SpiffeName.Of(pair.Leaf) is { } name && !SpiffeName.SameWorkload(name, seen.Options.SpiffeId) ? $"the client certificate is for {name}, but this VM is {seen.Options.SpiffeId}" : null;
+    }
+
+    private static string UnavailableFix(string message)
+    {
+        bool Has(string words) => message.Contains(words, StringComparison.Ordinal);
+        return 0 switch
+        {
+            _ when Has("missing a root certificate") => "Copy root-cert.pem from istioctl's output there; it is picked up at once",
+            _ when Has(", not for ") => "Use one of those names in discoveryAddress and the hosts file, or set ISTIOD_SAN to one of them",
+            _ when Has("trusted roots") => "Run 'istioctl x workload entry configure' against this cluster and copy its root-cert.pem to this VM; it is picked up at once",
+            _ when Has("cannot be resolved") || Has("resolving the name") => "Append the hosts file from istioctl's output to /etc/hosts; it is tried again",
+            _ => "Check that istiod runs, and its address in /etc/hosts and discoveryAddress; it is tried again",
+        };
     }
 
     private static string Unauthenticated(RefusalEvidence seen)

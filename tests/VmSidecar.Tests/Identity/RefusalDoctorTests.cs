@@ -46,6 +46,34 @@ public sealed class RefusalDoctorTests
         if (token is not null) { Assert.DoesNotContain(token, line, StringComparison.Ordinal); }
     }
 
+    [Theory]
+    [InlineData("TLS handshake with x:15012: istiod is not trusted: its certificate (issuer CN=a) does not lead to any of the 1 trusted roots", "copy its root-cert.pem")]
+    [InlineData("TLS handshake with x:15012: istiod is not trusted: its certificate is for a, b, not for x", "set ISTIOD_SAN")]
+    [InlineData("missing a root certificate: open /r: no such file", "Copy root-cert.pem")]
+    [InlineData("connection error: name x cannot be resolved: no such name", "Append the hosts file")]
+    [InlineData("connection error: connecting to x:15012: connection refused", "Check that istiod runs")]
+    public void An_unreachable_or_untrusted_istiod_comes_with_what_to_do(string message, string fix)
+    {
+        using var folder = new Folder();
+        using var tokens = new TokenMaker(_time);
+        string line = RefusalDoctor.Explain(
+            new GrpcStatus(GrpcStatusCode.Unavailable, message),
+            new RefusalEvidence(Some.Options(folder), null, "none", tokens.Make(Some.Namespace, Some.Account), "/t", _time.GetUtcNow()));
+        Assert.StartsWith(message + ". ", line, StringComparison.Ordinal);
+        Assert.Contains(fix, line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_silent_istiod_is_not_said_to_have_taken_the_connection()
+    {
+        using var folder = new Folder();
+        string line = RefusalDoctor.Explain(
+            new GrpcStatus(GrpcStatusCode.DeadlineExceeded, "context deadline exceeded"),
+            new RefusalEvidence(Some.Options(folder), null, "none", null, "/t", _time.GetUtcNow()));
+        Assert.Contains("firewall", line, StringComparison.Ordinal);
+        Assert.DoesNotContain("took the connection", line, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_denied_identity_names_both_sides_and_the_old_certificate()
     {
