@@ -108,10 +108,14 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
 
     private async Task<bool> ApplyNativeAsync(CaptureOptions options, CancellationToken stop)
     {
+        if (!Kernel.Exists("nft")) { throw NoTools(options.Backend); }
         string transaction = Transaction(options);
         if ((await _native.DiffAsync(transaction, stop).ConfigureAwait(false)).IsEmpty) { return false; }
         return await _native.ApplyAsync(transaction, stop).ConfigureAwait(false) is { } refused ? throw Failed(refused) : true;
     }
+
+    private static FatalException NoTools(CaptureBackendKind wanted) =>
+        new("iptables", $"{(wanted == CaptureBackendKind.Nftables ? "nft is not" : "neither iptables nor nft is")} installed; nothing was changed", "Install the iptables package (or nftables), then run 'vmsidecar iptables apply'");
 
     /// <summary>Families follow one another; where the second is refused, the first goes back to what it was, so that no half of a change stays.</summary>
     private async Task<bool> ApplyAsync(CaptureOptions options, InstalledRules chosen, CancellationToken stop)

@@ -1,6 +1,8 @@
 using System.Text.Json.Nodes;
 using VmSidecar.Commands;
 using VmSidecar.Configuration;
+using VmSidecar.Iptables;
+using VmSidecar.Lifecycle;
 using VmSidecar.Linux.Processes;
 using VmSidecar.TestKit;
 using Xunit;
@@ -80,6 +82,18 @@ public sealed class IptablesCommandTests : IDisposable
         var nothing = new Answering((program, _) => new CommandResult(CommandResult.NotStarted, "", $"{program} is not installed"));
         Assert.Equal(1, await Command(nothing, s_vm).RunAsync(["apply"], CancellationToken.None));
         Assert.Contains("is not installed", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(CaptureBackendKind.Automatic, "neither iptables nor nft is installed")]
+    [InlineData(CaptureBackendKind.Nftables, "nft is not installed")]
+    internal async Task A_host_with_no_tool_is_told_which_package_to_install(CaptureBackendKind backend, string problem)
+    {
+        var nothing = new Answering((program, _) => new CommandResult(CommandResult.NotStarted, "", $"{program} is not installed"));
+        var runner = new IptablesRunner(nothing, _root, TimeProvider.System) { Kernel = new IptablesKernel(nothing) { Exists = _ => false } };
+        FatalException failure = await Assert.ThrowsAsync<FatalException>(() => runner.ApplyAsync(new CaptureOptions { Backend = backend }, CancellationToken.None));
+        Assert.StartsWith(problem, failure.Problem, StringComparison.Ordinal);
+        Assert.StartsWith("Install the iptables package", failure.Fix, StringComparison.Ordinal);
     }
 
     [Fact]
