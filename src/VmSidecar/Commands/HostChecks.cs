@@ -18,13 +18,16 @@ internal sealed class HostChecks(SidecarOptions options, TimeProvider time)
 
     private readonly List<ConfigError> _found = [];
 
+    /// <summary>The daemon starts now: what a component of it says itself, once, is left to it.</summary>
+    public bool Starting { get; init; }
+
     /// <summary>Everything found. Mistakes that time or the operator can mend while the agent runs have <c>IsMendable</c> set.</summary>
     public IReadOnlyList<ConfigError> Run()
     {
         CheckRoots();
         bool hasCertificate = CheckSavedCertificate();
         CheckToken(hasCertificate);
-        CheckEnvoy();
+        if (!Starting) { CheckEnvoy(); }
         CheckPorts();
         CheckSocketPaths();
         return _found;
@@ -140,6 +143,7 @@ internal sealed class HostChecks(SidecarOptions options, TimeProvider time)
     {
         try { return File.ReadAllText(path); }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException) { Add(path, what, "does not exist", fix); }
+        catch (UnauthorizedAccessException) when (Directory.Exists(path)) { Add(path, what, "is a folder", $"Remove it. {fix}"); } // open(2) succeeds, reading is refused
         catch (UnauthorizedAccessException) { Add(path, what, "may not be read by this user", $"Run: chown istio-proxy {path} && chmod u+r {path}", isMendable: true); }
         catch (IOException e) { Add(path, what, $"cannot be read: {e.Message.TrimEnd('.')}", "Check the disk and the path"); }
         return null;

@@ -30,7 +30,7 @@ internal static partial class RunCommand
         List<ConfigError> flagErrors = [];
         var flags = CommandLineFlags.Parse(arguments, new SettingOrigin("command line"), flagErrors);
         ConfigLoad load = await LoadAsync(new HostPaths(root), cli, flags, stop);
-        ConfigError[] errors = [.. flagErrors, .. load.Errors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System).Run() : []];
+        ConfigError[] errors = [.. flagErrors, .. load.Errors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System) { Starting = true }.Run() : []];
         if (load.Options is not { } options || errors.Any(e => e is { IsWarning: false, IsMendable: false }))
         {
             foreach (ConfigError error in errors) { await cli.Error.WriteLineAsync($"{(error.IsWarning ? "warning" : "error")}: {error}"); }
@@ -77,7 +77,6 @@ internal static partial class RunCommand
         Role(log, string.Join(' ', options.Node.Addresses), id[0], id[2], id[3]);
         foreach (ConfigError warning in warnings) { SettingWarning(log, warning.ToString()); }
         Effective(log, options.Envoy.ProxyConfig.ToJsonString());
-        JwtPolicy(log);
         PilotSan(log, options.Xds.ServerName ?? options.Xds.DiscoveryAddress.Split(':')[0]);
     }
 
@@ -94,9 +93,6 @@ internal static partial class RunCommand
 
     [LoggerMessage(3, LogLevel.Information, "Effective config: {Config}")]
     private static partial void Effective(ILogger log, string config);
-
-    [LoggerMessage(4, LogLevel.Information, "JWT policy is third-party-jwt")]
-    private static partial void JwtPolicy(ILogger log);
 
     [LoggerMessage(5, LogLevel.Information, "Pilot SAN: [{San}]")]
     private static partial void PilotSan(ILogger log, string san);

@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
 using System.Text.Json.Nodes;
 
+using VmSidecar.Linux.Files;
+
 namespace VmSidecar.Configuration;
 
 /// <summary>Reads <see cref="EnvoyOptions"/>: the executable, its folder, ports, threads, log levels and drain.</summary>
@@ -59,7 +61,7 @@ internal static class EnvoySettings
         string[] folders = (settings.Environment["PATH"] ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries);
         ImmutableArray<string> searched =
             [.. new[] { given, UsualBinary, PackagedBinary }.Concat(folders.Where(Path.IsPathRooted).Select(f => Path.Combine(f, "envoy"))).Where(p => p.Length > 0).Distinct()];
-        string? found = searched.FirstOrDefault(IsExecutable);
+        string? found = searched.FirstOrDefault(Executable.Is);
         SettingOrigin origin = settings.Proxy.OriginOf("binaryPath");
         if (found is not null && found != given && origin != SettingOrigin.Default)
         {
@@ -67,12 +69,6 @@ internal static class EnvoySettings
         }
         settings.Note("Envoy binary", found ?? "(none)", found == given ? origin : new("search"));
         return (found, searched);
-    }
-
-    private static bool IsExecutable(string path)
-    {
-        try { return File.Exists(path) && (File.GetUnixFileMode(path) & (UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute)) != 0; }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException) { return false; }
     }
 
     private static int Concurrency(SettingReader settings)

@@ -23,7 +23,7 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
 
     public async Task<(EnvoyCommand? Command, string? Problem)> RenderAsync(CancellationToken stop)
     {
-        string? binary = options.Binary is { } chosen && File.Exists(chosen) ? chosen : options.SearchedFor.FirstOrDefault(File.Exists);           // 1
+        string? binary = options.Binary is { } chosen && Executable.Is(chosen) ? chosen : options.SearchedFor.FirstOrDefault(Executable.Is);           // 1
         if (binary is null)
         {
             return (null, $"no Envoy executable (looked for {string.Join(", ", options.SearchedFor)}). Install Istio's Envoy at /usr/local/bin/envoy, or your distribution's envoy package, or set binaryPath in the mesh config");

@@ -58,13 +58,13 @@ internal sealed class CertificateRotator : IComponent, IDisposable
 
     public Task StartAsync(CancellationToken startup)
     {
+        _log.JwtPolicy(_options.JwtPolicy);
         if (_mounted is not null)
         {
             _log.FilesOnly();
             _run = RunToEndAsync(_stop.Token);
             return Task.CompletedTask;
         }
-        _log.JwtPolicy(_options.JwtPolicy);
         _log.CaEndpoint(_options.CaAddress);
         _log.UsingCa(_options.CaAddress, _options.CaRootFile);
         _run = RunToEndAsync(_stop.Token);

@@ -32,6 +32,7 @@ internal sealed partial class TokenFile(IdentityOptions options, ILogger log)
         if (file is null) { return null; }
         try { return File.ReadAllText(file).Trim(); }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException) { problem = $"open {file}: no such file or directory"; }
+        catch (UnauthorizedAccessException) when (Directory.Exists(file)) { problem = $"read {file}: is a directory"; }
         catch (UnauthorizedAccessException) { problem = $"open {file}: permission denied"; }
         catch (IOException e) { problem = $"open {file}: {e.Message}"; }
         return null;

@@ -43,11 +43,8 @@ internal sealed class SdsServer : IComponent
 
     public async Task StartAsync(CancellationToken startup)
     {
-        for (int i = 0; i < _servers.Length; i++)
-        {
-            await _servers[i].StartAsync(startup);
-            _log.Starting(_options.Sockets[i]);
-        }
+        foreach (GrpcServer server in _servers) { await server.StartAsync(startup); }
+        _log.Starting(_options.Sockets);
     }
 
     public async Task StopAsync(CancellationToken hard)

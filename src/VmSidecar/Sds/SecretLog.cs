@@ -12,11 +12,11 @@ internal sealed partial class SecretLog(ILoggerFactory logs, TimeProvider time)
     private readonly ILogger _ads = logs.CreateLogger("ads");
     private readonly ILogger _cache = logs.CreateLogger("cache");
 
-    public void Starting(string socket)
+    public void Starting(IEnumerable<string> sockets)
     {
         StartingDefaultLine(_default);
         StartingLine(_sds);
-        StartingOnLine(_sds, socket);
+        foreach (string socket in sockets) { StartingOnLine(_sds, socket); }
     }
 
     public void Opened(long connection) => OpenedLine(_ads, connection);

@@ -107,7 +107,21 @@ public sealed class HostChecksTests
         Assert.Equal("no Envoy was found (looked at /nowhere/envoy, /usr/local/bin/envoy, /usr/bin/envoy, /nonexistent/envoy)", error.Problem);
         Assert.Contains("set binaryPath", error.Fix, StringComparison.Ordinal);
         Assert.True(error.IsMendable);
+        Assert.Empty(new HostChecks(options, new ManualTimeProvider(s_now)) { Starting = true }.Run()); // the supervisor says it
         Assert.Empty(new HostChecks(options with { Envoy = options.Envoy with { Enabled = false } }, new ManualTimeProvider(s_now)).Run());
+    }
+
+    [Theory]
+    [InlineData("etc/certs/root-cert.pem", false)]
+    [InlineData("var/run/secrets/tokens/istio-token", true)]
+    public void A_folder_in_a_files_place_is_called_one(string file, bool mendable)
+    {
+        using TestHost host = Ready();
+        File.Delete(host.Paths.At(file));
+        Directory.CreateDirectory(host.Paths.At(file));
+        ConfigError error = Assert.Single(Run(host));
+        Assert.Equal(("is a folder", mendable), (error.Problem, error.IsMendable));
+        Assert.StartsWith("Remove it. ", error.Fix, StringComparison.Ordinal);
     }
 
     [Fact]

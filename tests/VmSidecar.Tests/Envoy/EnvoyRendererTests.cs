@@ -68,6 +68,17 @@ public sealed class EnvoyRendererTests
     }
 
     [Fact]
+    public async Task A_file_nobody_may_execute_is_no_executable()
+    {
+        using var fake = new FakeEnvoy("");
+        File.SetUnixFileMode(fake.Binary, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        EnvoyOptions options = fake.Options with { SearchedFor = [fake.Binary, fake.Folder] };
+        (EnvoyCommand? command, string? problem) = await new EnvoyRenderer(options, (_, _) => Task.FromResult(true), Runner).RenderAsync(CancellationToken.None);
+        Assert.Null(command);
+        Assert.Contains("no Envoy executable", problem, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_folder_that_cannot_be_written_is_a_problem_not_a_fault()
     {
         using var fake = new FakeEnvoy("echo 'envoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL'");
