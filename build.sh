@@ -10,6 +10,7 @@ die() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
 # What each verb needs beyond the .NET SDK: "command=debian-package".
 BUILD_TOOLS="clang=clang"
 LAB_TOOLS="ip=iproute2 iptables=iptables nft=nftables conntrack=conntrack curl=curl dig=bind9-dnsutils dnsmasq=dnsmasq-base setpriv=util-linux openssl=openssl ps=procps"
+DEB_TOOLS="dh=debhelper dpkg-buildpackage=dpkg-dev fakeroot=fakeroot lintian=lintian"
 TEST_TOOLS="unbound=unbound python3=python3 dnsperf=dnsperf"
 
 # Installs what is missing with apt when root; says what to install when not.
@@ -63,6 +64,37 @@ publish() {
   install -m 0755 out/publish/vmsidecar out/bin/vmsidecar
   ln -sfn vmsidecar out/bin/pilot-agent
   ls -l out/bin/vmsidecar | awk '{printf "   out/bin/vmsidecar, %.1f MB\n", $5/1e6}' >&2
+}
+
+# Stages the binary, the units and packaging/debian, and lets debhelper make out/vm-sidecar_VERSION_ARCH.deb of them.
+# The bytes depend on the binary, the commit and the tools only: times are the commit's, modes and owners are set here or by debhelper.
+deb() {
+  sdk; need $DEB_TOOLS
+  # A binary that is already there can be packed as it is: VMSIDECAR_BINARY=FILE
+  local binary=${VMSIDECAR_BINARY:-}
+  if [ -z "$binary" ]; then publish; binary=out/bin/vmsidecar; fi
+  local version arch stage=out/deb/vm-sidecar
+  version=$(sed -n 's|.*<Version>\(.*\)</Version>.*|\1|p' Directory.Build.props)
+  arch=$(dpkg --print-architecture)
+  export SOURCE_DATE_EPOCH; SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+  rm -rf out/deb; mkdir -p "$stage"/{bin,man,default,examples}
+  (
+    umask 022
+    cp -r packaging/debian "$stage/debian"
+    install -m 0755 "$binary" "$stage/bin/vmsidecar"
+    install -m 0644 packaging/*.[58] "$stage/man"
+    install -m 0644 packaging/default/istio "$stage/default"
+    install -m 0644 systemd/wasm.conf systemd/tproxy.conf "$stage/examples"
+    for unit in istio istio-capture-watch; do install -m 0644 "systemd/$unit.service" "$stage/debian/vm-sidecar.$unit.service"; done
+    mkdir "$stage/debian/source"; echo '3.0 (native)' >"$stage/debian/source/format"
+    printf 'vm-sidecar (%s) unstable; urgency=medium\n\n  * Built from commit %s.\n\n -- %s  %s\n' "$version" "$(git rev-parse --short=12 HEAD)" \
+      "$(sed -n 's/^Maintainer: //p' packaging/debian/control)" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" >"$stage/debian/changelog"
+    cd "$stage"; LC_ALL=C.UTF-8 dpkg-buildpackage -b -us -uc
+  ) >out/deb.log 2>&1 || { tail -30 out/deb.log >&2; die "the package could not be built; see out/deb.log"; }
+  local file=vm-sidecar_${version}_$arch.deb
+  mv "out/deb/$file" "out/$file"
+  lintian --allow-root --fail-on error "out/$file" >&2 || die "lintian found errors in out/$file"
+  ls -l "out/$file" | awk '{printf "   %s, %.1f MB\n", $9, $5/1e6}' >&2
 }
 
 lab_build() {
@@ -122,6 +154,7 @@ help() {
 ./build.sh run [--once]   the whole job in three network namespaces, with a transcript (root)
 ./build.sh test           every test
 ./build.sh publish        the native binary at out/bin/vmsidecar, with the link pilot-agent
+./build.sh deb            the Debian package at out/vm-sidecar_VERSION_ARCH.deb, checked by lintian
 ./build.sh bench          ratios against named peers, one run
 ./build.sh fmt            format the code
 ./build.sh clean          remove everything built
@@ -134,6 +167,7 @@ case "$verb" in
   run) run "$@" ;;
   test) test_all ;;
   publish) publish ;;
+  deb) deb ;;
   bench) sdk; dotnet run --project tests/VmSidecar.Benchmarks -c Release -- "$@" ;;
   fmt) sdk; dotnet format VmSidecar.sln ;;
   clean) rm -rf out; find src tests -type d \( -name bin -o -name obj \) -prune -exec rm -rf {} + ;;
