@@ -18,16 +18,13 @@ internal sealed class HostChecks(SidecarOptions options, TimeProvider time)
 
     private readonly List<ConfigError> _found = [];
 
-    /// <summary>The daemon starts now: what a component of it says itself, once, is left to it.</summary>
-    public bool Starting { get; init; }
-
     /// <summary>Everything found. Mistakes that time or the operator can mend while the agent runs have <c>IsMendable</c> set.</summary>
     public IReadOnlyList<ConfigError> Run()
     {
         CheckRoots();
         bool hasCertificate = CheckSavedCertificate();
         CheckToken(hasCertificate);
-        if (!Starting) { CheckEnvoy(); }
+        CheckEnvoy();
         CheckPorts();
         CheckSocketPaths();
         return _found;
@@ -87,8 +84,14 @@ internal sealed class HostChecks(SidecarOptions options, TimeProvider time)
         if (!File.Exists(path) && hasCertificate) { return; } // after a reboot: /var/run is gone, the certificate is not
         const string NewToken = "Run istioctl x workload entry configure again and copy istio-token there";
         int before = _found.Count;
-        if (Read(path, "token", NewToken) is { } text) { CheckTokenText(path, text.Trim(), NewToken); }
-        for (int i = before; i < _found.Count; i++) { _found[i] = _found[i] with { IsWarning = hasCertificate || _found[i].IsWarning, IsMendable = true }; }
+        string? text = Read(path, "token", NewToken);
+        if (text is not null) { CheckTokenText(path, text.Trim(), NewToken); }
+        bool isToldLater = !hasCertificate && (text is not null || !Path.Exists(path)); // how to make it readable is said here only
+        for (int i = before; i < _found.Count; i++)
+        {
+            ConfigError found = _found[i];
+            _found[i] = found with { IsWarning = hasCertificate || found.IsWarning, IsMendable = true, IsToldLater = isToldLater && !found.IsWarning };
+        }
     }
 
     private void CheckTokenText(string path, string token, string newToken)
@@ -114,6 +117,7 @@ internal sealed class HostChecks(SidecarOptions options, TimeProvider time)
         if (!envoy.Enabled || envoy.Binary is not null) { return; }
         Add("host", "Envoy binary", $"no Envoy was found (looked at {string.Join(", ", envoy.SearchedFor)})",
             "Install Istio's Envoy as /usr/local/bin/envoy, or the envoy package of your distribution, or set binaryPath in the mesh file", isMendable: true);
+        _found[^1] = _found[^1] with { IsToldLater = true };
     }
 
     /// <summary>Two uses of one port: whoever binds second fails, or Envoy answers itself.</summary>

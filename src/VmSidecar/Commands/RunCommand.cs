@@ -30,7 +30,7 @@ internal static partial class RunCommand
         List<ConfigError> flagErrors = [];
         var flags = CommandLineFlags.Parse(arguments, new SettingOrigin("command line"), flagErrors);
         ConfigLoad load = await LoadAsync(new HostPaths(root), cli, flags, stop);
-        ConfigError[] errors = [.. flagErrors, .. load.Errors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System) { Starting = true }.Run() : []];
+        ConfigError[] errors = [.. flagErrors, .. load.Errors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System).Run() : []];
         if (load.Options is not { } options || errors.Any(e => e is { IsWarning: false, IsMendable: false }))
         {
             foreach (ConfigError error in errors) { await cli.Error.WriteLineAsync($"{(error.IsWarning ? "warning" : "error")}: {error}"); }
@@ -41,7 +41,7 @@ internal static partial class RunCommand
         using SidecarLogging logging = SidecarLogging.Open(options.Log, underSystemd, out string? problem);
         ILogger log = logging.Factory.CreateLogger("default");
         if (problem is not null) { LogProblem(log, problem); }
-        Introduce(log, options, errors);
+        Introduce(log, options, errors.Where(e => !e.IsToldLater));
         return (int)await RunAppAsync(cli, options, logging, begin, stop);
     }
 

@@ -12,5 +12,8 @@ internal sealed record ConfigError(string File, int Line, string Key, string Pro
     /// <summary>True for a mistake that time or the operator can mend while the agent runs: <c>check</c> counts it, a start reports it and goes on.</summary>
     public bool IsMendable { get; init; }
 
+    /// <summary>True where the component concerned says it too once it runs: a start that goes on leaves it to that.</summary>
+    public bool IsToldLater { get; init; }
+
     public override string ToString() => $"{File}{(Line > 0 ? $":{Line}" : "")}: {Key}: {Problem}. {Fix}";
 }

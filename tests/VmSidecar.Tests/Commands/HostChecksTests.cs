@@ -107,7 +107,7 @@ public sealed class HostChecksTests
         Assert.Equal("no Envoy was found (looked at /nowhere/envoy, /usr/local/bin/envoy, /usr/bin/envoy, /nonexistent/envoy)", error.Problem);
         Assert.Contains("set binaryPath", error.Fix, StringComparison.Ordinal);
         Assert.True(error.IsMendable);
-        Assert.Empty(new HostChecks(options, new ManualTimeProvider(s_now)) { Starting = true }.Run()); // the supervisor says it
+        Assert.True(error.IsToldLater); // by the supervisor
         Assert.Empty(new HostChecks(options with { Envoy = options.Envoy with { Enabled = false } }, new ManualTimeProvider(s_now)).Run());
     }
 
@@ -120,8 +120,20 @@ public sealed class HostChecksTests
         File.Delete(host.Paths.At(file));
         Directory.CreateDirectory(host.Paths.At(file));
         ConfigError error = Assert.Single(Run(host));
-        Assert.Equal(("is a folder", mendable), (error.Problem, error.IsMendable));
+        Assert.Equal(("is a folder", mendable, false), (error.Problem, error.IsMendable, error.IsToldLater));
         Assert.StartsWith("Remove it. ", error.Fix, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("")]
+    [InlineData("no.token")]
+    public void A_token_that_identity_will_complain_about_is_left_to_it_by_a_start(string? token)
+    {
+        using TestHost host = Ready();
+        if (token is null) { File.Delete(host.Paths.Token); } else { File.WriteAllText(host.Paths.Token, token); }
+        ConfigError error = Assert.Single(Run(host));
+        Assert.Equal((true, true, false), (error.IsMendable, error.IsToldLater, error.IsWarning));
     }
 
     [Fact]

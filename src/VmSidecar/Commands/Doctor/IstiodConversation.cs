@@ -19,7 +19,8 @@ internal static class IstiodConversation
         try
         {
             await using IGrpcClientCall call = await channel.OpenAsync(XdsMessages.SotwMethod, context.Istiod.XdsMetadata(), stop);
-            await call.SendAsync(XdsMessages.Subscribe(delta: false, XdsTypeUrl.NameTable, NodeMessage.WithoutRegistration(context.Options.Node)), stop);
+            try { await call.SendAsync(XdsMessages.Subscribe(delta: false, XdsTypeUrl.NameTable, NodeMessage.WithoutRegistration(context.Options.Node)), stop); }
+            catch (GrpcException) { } // a server may refuse before it reads; why is in its answer
             using GrpcMessage? answer = await call.ReadAsync(stop);
             return answer is null ? call.Status : null;
         }
