@@ -144,10 +144,12 @@ public sealed class VirtualIpTests
         await ForwarderTests.ArmedAsync(time, TimeSpan.FromSeconds(2));
         time.Advance(TimeSpan.FromSeconds(2));
         Assert.Null(lab.Server.Names.Accept(DnsMessages.Nds(("known.example.net", ["240.240.0.1"], "External", "", ""))));
-        await ForwarderTests.ArmedAsync(time, TimeSpan.FromSeconds(2)); // the first rest ended before there were names
-        Assert.Empty(lab.Server.VirtualIps.Current.Hosts);
-        time.Advance(TimeSpan.FromSeconds(2));
-        await ForwarderTests.UntilAsync(() => lab.Server.VirtualIps.Current.Hosts.Count > 0);
+        // the names may arrive before or after the end of the first rest; in the second case there is another one
+        await ForwarderTests.UntilAsync(() =>
+        {
+            time.Advance(TimeSpan.FromSeconds(2));
+            return lab.Server.VirtualIps.Current.Hosts.Count > 0;
+        });
         Assert.Equal(["private.example.net"], lab.Server.VirtualIps.Current.Hosts.Keys); // never one for the other, not even for a moment
         Assert.Empty(lab.Server.VirtualIps.Current.Resting);
     }
