@@ -2,6 +2,8 @@
 # Everything a person does with this repository. `./build.sh help` lists the verbs.
 set -euo pipefail
 cd "$(dirname "$0")"
+# An ordinary user's PATH lacks the folders of iptables and its kin.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 DOTNET_SKIP_FIRST_TIME_EXPERIENCE=1
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
@@ -26,10 +28,10 @@ need() {
     say "installing ${missing[*]}"
     # No service of a package is to start on this machine: only the programs are wanted.
     local policy=/usr/sbin/policy-rc.d made=0
-    if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; made=1; fi
+    if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; made=1; trap "rm -f $policy" EXIT; fi
     local ok=0
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >out/apt.log 2>&1 && ok=1
-    [ "$made" = 1 ] && rm -f "$policy"
+    if [ "$made" = 1 ]; then rm -f "$policy"; trap - EXIT; fi
     [ "$ok" = 1 ] || { tail -5 out/apt.log >&2; die "apt could not install: ${missing[*]}"; }
   else
     die "missing on this machine: ${missing[*]}. Install them (apt-get install ${missing[*]}) or run as root"
@@ -48,10 +50,11 @@ aot_framework() {
     cat >"$probe/probe.csproj" <<P
 <Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><TargetFramework>net10.0</TargetFramework><PublishAot>true</PublishAot><RuntimeIdentifier>$(rid)</RuntimeIdentifier></PropertyGroup></Project>
 P
-    if dotnet restore "$probe/probe.csproj" -v q >/dev/null 2>&1; then echo net10.0 >"$kept"; else echo net9.0 >"$kept"; fi
+    if dotnet restore "$probe/probe.csproj" -v q >/dev/null 2>&1; then echo net10.0 >"$kept"; fi
     rm -rf "$probe"
   fi
-  cat "$kept"
+  # Only the good answer is kept: a registry that was out of reach once must not decide for ever.
+  if [ -s "$kept" ]; then cat "$kept"; else echo net9.0; fi
 }
 
 publish() {
@@ -124,11 +127,12 @@ suite() {
   local line; line=$(grep -E 'Total: [0-9]+, Errors:' "$log" | tail -n 1 || true)
   if [ -z "$line" ]; then tail -40 "$log"; FAILED=$((FAILED + 1)); return; fi
   number() { sed -E "s/.*$1: ([0-9]+).*/\1/" <<<"$line"; }
-  local total failed errors skipped
-  total=$(number Total) failed=$(number Failed) errors=$(number Errors) skipped=$(number Skipped)
+  local total failed errors skipped notrun
+  total=$(number Total) failed=$(number Failed) errors=$(number Errors) skipped=$(number Skipped) notrun=$(number 'Not Run')
+  if [ "$total" -eq "$notrun" ]; then tail -40 "$log"; echo "no test ran in $name"; FAILED=$((FAILED + 1)); return; fi
   grep -E '\[(FAIL|SKIP)\]' "$log" || true
   if [ "$((failed + errors))" -gt 0 ]; then grep -A 25 -E '\[FAIL\]' "$log" | head -400 || true; fi
-  FAILED=$((FAILED + failed + errors)) SKIPPED=$((SKIPPED + skipped)) PASSED=$((PASSED + total - failed - skipped))
+  FAILED=$((FAILED + failed + errors)) SKIPPED=$((SKIPPED + skipped)) PASSED=$((PASSED + total - failed - skipped - notrun))
   printf '   %s\n' "$line"
 }
 

@@ -79,8 +79,8 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
         DateTime written = File.GetLastWriteTimeUtc(binary);
         if (_known is { } known && known.Binary == binary && known.Written == written) { return known.Version; }
         CommandResult answer = await commands.RunAsync(binary, ["--version"], "", stop);
-        EnvoyVersion version = EnvoyVersion.TryParse(answer.Output, out EnvoyVersion read) ? read : EnvoyVersion.Unknown;
-        _known = (binary, written, version);
-        return version;
+        if (!EnvoyVersion.TryParse(answer.Output, out EnvoyVersion read)) { return EnvoyVersion.Unknown; } // asked again at the next start
+        _known = (binary, written, read);
+        return read;
     }
 }

@@ -36,7 +36,7 @@ internal static class PilotLine
         foreach (MessageTemplateToken token in entry.MessageTemplate.Tokens)
         {
             if (token is TextToken text) { output.Write(text.Text); }
-            else if (token is PropertyToken property) { output.Write(Value(entry, property)); }
+            else if (token is PropertyToken property) { output.Write(OneLine(Value(entry, property))); }
         }
     }
 
@@ -70,6 +70,9 @@ internal static class PilotLine
         }
         return (whole.ToString(), labels);
     }
+
+    /// <summary>A peer's text must not be able to forge a line or steer a terminal.</summary>
+    private static string OneLine(string text) => text.Any(char.IsControl) ? string.Concat(text.Select(c => char.IsControl(c) && c != '\t' ? ' ' : c)) : text;
 
     private static string Value(LogEvent entry, PropertyToken token)
     {

@@ -48,6 +48,10 @@ internal sealed partial class StatusServer(StatusOptions options, StatusRoutes r
             string owner = PortOwner.Find(options.Port)?.ToString() ?? "another process";
             throw new FatalException("status", $"port {options.Port} is taken by {owner}", "Stop that process, or set statusPort in the mesh file", e);
         }
+        catch (Exception e) when (e is System.Net.Sockets.SocketException or UnauthorizedAccessException || e.InnerException is System.Net.Sockets.SocketException)
+        {
+            throw new FatalException("status", $"cannot listen on port {options.Port}: {e.Message}", "Set statusPort in the mesh file to a free port above 1023", e);
+        }
         Port = BoundPort(_app);
         Opening(log, Port);
     }

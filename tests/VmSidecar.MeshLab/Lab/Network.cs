@@ -1,8 +1,10 @@
 namespace VmSidecar.MeshLab.Lab;
 
 /// <summary>Three network namespaces on one bridge: mesh 10.99.0.1 (it holds the bridge), vm 10.99.0.2, pod 10.99.0.3. Removes what a crashed run left before it makes anew.</summary>
-internal sealed class Network : IAsyncDisposable
+internal sealed class Network(FileStream mine) : IAsyncDisposable
 {
+    private const string Lock = "/run/vmsidecar-lab.lock";
+
     public const string Mesh = "vmsidecar-mesh";
     public const string Vm = "vmsidecar-vm";
     public const string Pod = "vmsidecar-pod";
@@ -15,8 +17,9 @@ internal sealed class Network : IAsyncDisposable
     /// <summary>Makes the namespaces, links and the per-namespace /etc files.</summary>
     public static async Task<Network> MakeAsync(CancellationToken stop)
     {
+        FileStream mine = Take();
         await RemoveAsync();
-        var network = new Network();
+        var network = new Network(mine);
         try
         {
             await network.BuildAsync(stop);
@@ -24,12 +27,23 @@ internal sealed class Network : IAsyncDisposable
         }
         catch
         {
-            await RemoveAsync();
+            await network.DisposeAsync();
             throw;
         }
     }
 
-    public async ValueTask DisposeAsync() => await RemoveAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await RemoveAsync();
+        await mine.DisposeAsync();
+    }
+
+    /// <summary>The namespaces have fixed names: one lab at a time. The kernel gives the lock back when its holder dies.</summary>
+    private static FileStream Take()
+    {
+        try { return new FileStream(Lock, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None); }
+        catch (IOException) { throw new LabException($"another lab is up (it holds {Lock}); stop it first"); }
+    }
 
     private async Task BuildAsync(CancellationToken stop)
     {

@@ -17,7 +17,7 @@ internal static class Shell
     /// <summary>The arguments that put a command into a network namespace (with its own /etc/hosts and resolv.conf) and under a uid.</summary>
     public static string[] Inside(string? netns, int? uid, params string[] command)
     {
-        List<string> all = [];
+        List<string> all = ["setsid"]; // a Ctrl-C at the terminal is the lab's own; it stops the others in order
         if (netns is not null) { all.AddRange(["ip", "netns", "exec", netns]); }
         if (uid is { } id) { all.AddRange(["setpriv", $"--reuid={id}", $"--regid={id}", "--clear-groups", "--"]); }
         return [.. all, .. command];

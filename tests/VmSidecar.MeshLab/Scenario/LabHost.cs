@@ -64,7 +64,7 @@ internal sealed class LabHost(string name, string netns, string address, string 
     /// <summary>Everything iptables knows here, without counters and comments of the tool.</summary>
     public async Task<string> RulesAsync(CancellationToken stop)
     {
-        string v4 = (await RunAsync(null, stop, "iptables-save")).Output, v6 = (await RunAsync(null, stop, "ip6tables-save")).Output;
+        string v4 = await Shell.MustAsync(stop, Shell.Inside(netns, null, "iptables-save")), v6 = await Shell.MustAsync(stop, Shell.Inside(netns, null, "ip6tables-save"));
         return string.Join('\n', (v4 + v6).Split('\n').Where(l => l.Length > 0 && l[0] != '#').Select(WithoutCounters).Where(l => !IsEmptyChain(l)));
     }
 

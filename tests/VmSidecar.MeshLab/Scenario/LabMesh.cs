@@ -75,12 +75,18 @@ internal sealed class LabMesh : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await Vm.DisposeAsync();
-        await Pod.DisposeAsync();
-        foreach (Daemon daemon in _daemons) { await daemon.DisposeAsync(); }
-        Istiod.Dispose();
-        if (_network is not null) { await _network.DisposeAsync(); }
-        Directory.Delete(_folder, recursive: true);
+        try
+        {
+            await Vm.DisposeAsync();
+            await Pod.DisposeAsync();
+            foreach (Daemon daemon in _daemons) { await daemon.DisposeAsync(); }
+            Istiod.Dispose();
+        }
+        finally
+        {
+            if (_network is not null) { await _network.DisposeAsync(); } // kills whatever is left inside
+            Directory.Delete(_folder, recursive: true);
+        }
     }
 
     /// <summary>A real resolver: dnsmasq, which knows one outside name and answers NXDOMAIN to the rest.</summary>

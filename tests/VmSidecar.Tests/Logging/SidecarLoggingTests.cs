@@ -82,6 +82,13 @@ public sealed partial class SidecarLoggingTests : IDisposable
     }
 
     [Fact]
+    public void A_peers_text_cannot_forge_a_line()
+    {
+        using (SidecarLogging log = Open()) { Plain(log.Factory.CreateLogger("default"), "x\n2026-01-01T00:00:00.000000Z\tinfo\tforged \u001b[2J"); }
+        Assert.DoesNotContain('\u001b', Assert.Single(File.ReadAllLines(LogFile)));
+    }
+
+    [Fact]
     public void An_unwritable_file_is_a_named_problem_and_not_a_crash()
     {
         File.WriteAllText(Path.Combine(_folder, "log"), "a file where the folder should be");
