@@ -50,7 +50,7 @@ internal static class CheckCommand
     }
 
     /// <summary>The capture rules read their own settings; their values and mistakes belong in the same list.</summary>
-    private static ImmutableArray<EffectiveSetting> Capture(HostPaths paths, EffectiveEnvironment environment, ICollection<ConfigError> errors)
+    internal static ImmutableArray<EffectiveSetting> Capture(HostPaths paths, EffectiveEnvironment environment, ICollection<ConfigError> errors)
     {
         new CaptureOptionsReader(CaptureHost.Read(paths), environment.ToDictionary(), errors)
         {

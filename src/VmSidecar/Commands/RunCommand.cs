@@ -30,7 +30,9 @@ internal static partial class RunCommand
         List<ConfigError> flagErrors = [];
         var flags = CommandLineFlags.Parse(arguments, new SettingOrigin("command line"), flagErrors);
         ConfigLoad load = await LoadAsync(new HostPaths(root), cli, flags, stop);
-        ConfigError[] errors = [.. flagErrors, .. load.Errors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System).Run() : []];
+        List<ConfigError> captureErrors = []; // the rules are put on by another process, but a mistake in them must stop the start, not loop behind it
+        CheckCommand.Capture(new HostPaths(root), load.Environment, captureErrors);
+        ConfigError[] errors = [.. flagErrors, .. load.Errors, .. captureErrors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System).Run() : []];
         if (load.Options is not { } options || errors.Any(e => e is { IsWarning: false, IsMendable: false }))
         {
             foreach (ConfigError error in errors) { await cli.Error.WriteLineAsync($"{(error.IsWarning ? "warning" : "error")}: {error}"); }
