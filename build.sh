@@ -117,19 +117,6 @@ run() {
   publish; say "building the lab"; lab_build; lab "$@"
 }
 
-# Runs up to three failed tests once more, each alone; prints how many of them passed then. On a loaded machine a test that shares it with
-# a thousand others may lose a race of its own; what fails alone too has failed. Each one is named: it wants mending.
-rerun() {
-  local name=$1 log=$2 passed=0 method
-  while read -r method; do
-    dotnet exec "tests/$name/bin/Debug/net10.0/$name.dll" -noColor -method "$method" >out/rerun.log 2>&1 || true
-    if grep -qE 'Total: [1-9][0-9]*, Errors: 0, Failed: 0' out/rerun.log; then
-      passed=$((passed + 1)); echo "   UNSTABLE: $method failed among the others and passed alone" >&2
-    fi
-  done < <(grep -oE '[A-Za-z_0-9.]+(\(.*\))? \[FAIL\]' "$log" | sed -E 's/(\(.*\))? \[FAIL\]//' | sort -u)
-  echo "$passed"
-}
-
 # Runs one xunit.v3 project; adds its counts to PASSED, FAILED, SKIPPED.
 PASSED=0 FAILED=0 SKIPPED=0
 suite() {
@@ -145,9 +132,7 @@ suite() {
   if [ "$total" -eq "$notrun" ]; then tail -40 "$log"; echo "no test ran in $name"; FAILED=$((FAILED + 1)); return; fi
   grep -E '\[(FAIL|SKIP)\]' "$log" || true
   if [ "$((failed + errors))" -gt 0 ]; then grep -A 25 -E '\[FAIL\]' "$log" | head -400 || true; fi
-  local again=0
-  if [ "$errors" -eq 0 ] && [ "$failed" -gt 0 ] && [ "$failed" -le 3 ]; then again=$(rerun "$name" "$log"); fi
-  FAILED=$((FAILED + failed + errors - again)) SKIPPED=$((SKIPPED + skipped)) PASSED=$((PASSED + total - failed - skipped - notrun + again))
+  FAILED=$((FAILED + failed + errors)) SKIPPED=$((SKIPPED + skipped)) PASSED=$((PASSED + total - failed - skipped - notrun))
   printf '   %s\n' "$line"
 }
 

@@ -26,6 +26,7 @@ public sealed class ManyRotationsTests
             await c.SendAsync(new DeltaDiscoveryRequest { Node = new Node { Id = "vm" }, ResourceNamesSubscribe = { "default" } });
             await bench.FirstAsync();
             int handles = 0;
+            long memory = 0;
             List<WeakReference> issued = [];
             for (int rotation = 0; rotation <= 200; rotation++)
             {
@@ -34,14 +35,15 @@ public sealed class ManyRotationsTests
                 Assert.Equal(expected, SdsClient.Text(SdsClient.Of(await b.NextAsync())[0].TlsCertificate.PrivateKey));
                 Assert.Equal("default", Assert.Single((await c.NextDeltaAsync()).Resources).Name);
                 issued.Add(Weak(bench));
-                if (rotation == 50) { handles = Handles(); }
+                if (rotation == 50) { (handles, memory) = (Handles(), GC.GetTotalMemory(forceFullCollection: true)); }
                 if (rotation < 200) { await bench.RenewedAsync(); }
             }
             GC.Collect();
             GC.WaitForPendingFinalizers();
             GC.Collect();
             Assert.InRange(Handles(), 0, handles + 20);
-            // What the whole test process holds says nothing about us; that nobody holds an old certificate does.
+            Assert.True(GC.GetTotalMemory(forceFullCollection: true) < memory + 4 * 1024 * 1024);
+            // Nobody holds an old certificate.
             Assert.InRange(issued.Count(i => i.IsAlive), 1, 5);
         }
         Assert.Equal(201, bench.Calls);
