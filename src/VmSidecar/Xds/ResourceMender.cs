@@ -1,5 +1,3 @@
-using System.Text;
-
 using VmSidecar.Wire.Protobuf;
 
 namespace VmSidecar.Xds;
@@ -12,12 +10,12 @@ namespace VmSidecar.Xds;
 /// </summary>
 internal sealed class ResourceMender(EnvoyExtensions envoy)
 {
-    private const string TypePrefix = "type.googleapis.com/";
     private const string ConnectionManager = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
     private const string RawBuffer = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
     private const string PreviousHosts = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
     private const string Jwt = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
     private const string Rbac = "envoy.extensions.filters.http.rbac.v3.RBAC";
+    private const string UpstreamHttp = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
     private MendReport _report = new(); // of the message at hand
     private bool _accessReadsAuthn;     // of the chain at hand
@@ -31,7 +29,7 @@ internal sealed class ResourceMender(EnvoyExtensions envoy)
         report = _report = new MendReport();
         if (ResourceVisit(response.TypeUrl) is not { } visit) { return null; }
         FieldRewriter.Visit any = body => Typed(body, visit);
-        FieldRewriter.Visit resource = response.Kind == XdsMessageKind.DeltaResponse ? body => FieldRewriter.Walk(body, n => n == 2 ? any : null) : any;
+        FieldRewriter.Visit resource = response.Kind == XdsMessageKind.DeltaResponse ? body => Wrapped(body, any) : any;
         int field = XdsEnvelope.ResourcesField(response.Kind);
         return FieldRewriter.Walk(message, n => n == field ? resource : null).Bytes;
     }
@@ -41,11 +39,39 @@ internal sealed class ResourceMender(EnvoyExtensions envoy)
         XdsTypeUrl.Listener => Listener,
         XdsTypeUrl.Cluster => Cluster,
         XdsTypeUrl.Routes => Routes,
+        XdsTypeUrl.Extension => Extension,
         _ => null,
     };
 
-    // google.protobuf.Any: value 2.
-    private static Rewritten Typed(ReadOnlySpan<byte> any, FieldRewriter.Visit visit) => FieldRewriter.Walk(any, n => n == 2 ? visit : null);
+    // google.protobuf.Any: value 2. What goes, goes with its Any.
+    private static Rewritten Typed(ReadOnlySpan<byte> any, FieldRewriter.Visit visit) => Wrapped(any, visit);
+
+    // Resource.resource and Any.value have the same number.
+    private static Rewritten Wrapped(ReadOnlySpan<byte> outer, FieldRewriter.Visit visit)
+    {
+        bool gone = false;
+        Rewritten walked = FieldRewriter.Walk(outer, n => n != 2 ? null : inner =>
+        {
+            Rewritten found = visit(inner);
+            gone |= found.Kind == RewriteKind.Removed;
+            return found;
+        });
+        return gone ? Rewritten.Removed : walked;
+    }
+
+    /// <summary>
+    /// A filter that comes by discovery (TypedExtensionConfig: name 1, typed_config 2). One on the list goes: the listener that would wait
+    /// for it has lost it too. A built-in Wasm plug-in of Istio's becomes a filter that lets all pass, because there the listener names Wasm, which Envoy has, and waits.
+    /// </summary>
+    private Rewritten Extension(ReadOnlySpan<byte> body)
+    {
+        FilterHead filter = FilterHead.Read(body, typedConfig: 2, discovery: 0);
+        ReadOnlySpan<byte> config = ProtoField.Last(body, 2);
+        if (!IstioFilters.IsBuiltInWasm(filter.Type, config)) { return ShouldGo(filter, config) ? Rewritten.Removed : Rewritten.Same; }
+        _report.Remove(filter.Name);
+        byte[] pass = WasmRewriter.Replacement(filter.Type == WasmConfig.NetworkType, allow: true);
+        return FieldRewriter.Walk(body, n => n == 2 ? _ => Rewritten.Changed(pass) : null);
+    }
 
     private Rewritten Listener(ReadOnlySpan<byte> body) => FieldRewriter.Walk(body, n => n is 3 or 25 ? FilterChain : null);
 
@@ -59,7 +85,7 @@ internal sealed class ResourceMender(EnvoyExtensions envoy)
     private Rewritten NetworkFilter(ReadOnlySpan<byte> body)
     {
         FilterHead filter = FilterHead.Read(body, typedConfig: 4, discovery: 5);
-        if (ShouldGo(filter)) { return Rewritten.Removed; }
+        if (ShouldGo(filter, ProtoField.Last(body, 4))) { return Rewritten.Removed; }
         return filter.Type == ConnectionManager ? FieldRewriter.Walk(body, n => n == 4 ? any => Typed(any, Manager) : null) : Rewritten.Same;
     }
 
@@ -75,27 +101,53 @@ internal sealed class ResourceMender(EnvoyExtensions envoy)
     }
 
     private Rewritten HttpFilter(ReadOnlySpan<byte> body) =>
-        ShouldGo(FilterHead.Read(body, typedConfig: 4, discovery: 5)) ? Rewritten.Removed : Rewritten.Same;
+        ShouldGo(FilterHead.Read(body, typedConfig: 4, discovery: 5), ProtoField.Last(body, 4)) ? Rewritten.Removed : Rewritten.Same;
 
     private Rewritten Cluster(ReadOnlySpan<byte> body) => FieldRewriter.Walk(body, n => n switch
     {
         24 => TransportSocket,
+        36 => ProtocolOptions,
         40 => ClusterFilter,
         43 => match => FieldRewriter.Walk(match, m => m == 3 ? TransportSocket : null),
         _ => null,
     });
 
     private Rewritten ClusterFilter(ReadOnlySpan<byte> body) =>
-        ShouldGo(FilterHead.Read(body, typedConfig: 2, discovery: 3)) ? Rewritten.Removed : Rewritten.Same;
+        ShouldGo(FilterHead.Read(body, typedConfig: 2, discovery: 3), ProtoField.Last(body, 2)) ? Rewritten.Removed : Rewritten.Same;
+
+    // typed_extension_protocol_options, a map of name 1 to Any 2; HttpProtocolOptions.http_filters 6 run on the way to the upstream.
+    private Rewritten ProtocolOptions(ReadOnlySpan<byte> entry) => FilterHead.TypeOf(ProtoField.Last(entry, 2)) == UpstreamHttp
+        ? FieldRewriter.Walk(entry, n => n == 2 ? any => Typed(any, options => FieldRewriter.Walk(options, m => m == 6 ? HttpFilter : null)) : null)
+        : Rewritten.Same;
+
+    // typed_per_filter_config, a map of filter name 1 to Any 2: what is set for a filter that is gone. istio_authn has none.
+    private Rewritten PerFilter(ReadOnlySpan<byte> entry)
+    {
+        FilterHead filter = FilterHead.Read(entry, typedConfig: 2, discovery: 0);
+        return filter.Type != IstioFilters.Authn && ShouldGo(filter, ProtoField.Last(entry, 2)) ? Rewritten.Removed : Rewritten.Same;
+    }
 
     private Rewritten TransportSocket(ReadOnlySpan<byte> body) => Configured(body, "envoy.transport_sockets.raw_buffer", RawBuffer);
 
-    private Rewritten Routes(ReadOnlySpan<byte> body) => FieldRewriter.Walk(body, n => n == 2 ? VirtualHost : null);
+    private Rewritten Routes(ReadOnlySpan<byte> body) => FieldRewriter.Walk(body, n => n switch
+    {
+        2 => VirtualHost,
+        16 => PerFilter,
+        _ => null,
+    });
 
     private Rewritten VirtualHost(ReadOnlySpan<byte> body) => FieldRewriter.Walk(body, n => n switch
     {
-        3 => route => FieldRewriter.Walk(route, r => r == 2 ? action => FieldRewriter.Walk(action, a => a == 9 ? RetryPolicy : null) : null),
+        3 => Route,
+        15 => PerFilter,
         16 => RetryPolicy,
+        _ => null,
+    });
+
+    private Rewritten Route(ReadOnlySpan<byte> body) => FieldRewriter.Walk(body, n => n switch
+    {
+        2 => action => FieldRewriter.Walk(action, a => a == 9 ? RetryPolicy : null),
+        13 => PerFilter,
         _ => null,
     });
 
@@ -108,11 +160,16 @@ internal sealed class ResourceMender(EnvoyExtensions envoy)
         FilterHead extension = FilterHead.Read(body, typedConfig: 3, discovery: 0);
         if (extension.Name != name || extension.HasConfig || !envoy.Has(name, type)) { return Rewritten.Same; }
         _report.Configure(name);
-        return Rewritten.Changed(new ProtoWriter().Append(body).Message(3, new ProtoWriter().String(1, TypePrefix + type)).ToArray());
+        return Rewritten.Changed(new ProtoWriter().Append(body).Message(3, new ProtoWriter().String(1, FilterHead.TypePrefix + type)).ToArray());
     }
 
-    private bool ShouldGo(FilterHead filter)
+    private bool ShouldGo(FilterHead filter, ReadOnlySpan<byte> config)
     {
+        if (IstioFilters.IsBuiltInWasm(filter.Type, config))
+        {
+            _report.Remove(filter.Name);
+            return true;
+        }
         if (!IstioFilters.Contains(filter.Type) || envoy.Has(filter.Name, filter.Type)) { return false; }
         if (filter.Type == IstioFilters.Authn && _accessReadsAuthn)
         {
@@ -139,48 +196,5 @@ internal sealed class ResourceMender(EnvoyExtensions envoy)
             if (reads) { return true; }
         }
         return false;
-    }
-
-    /// <summary>Name and configuration type of a filter or extension; the type inside a TypedStruct where it is wrapped in one.</summary>
-    private readonly record struct FilterHead(string Name, string Type, bool HasConfig, bool IsDiscovered)
-    {
-        public static FilterHead Read(ReadOnlySpan<byte> body, int typedConfig, int discovery)
-        {
-            string name = "", type = "";
-            bool configured = false, discovered = false;
-            var reader = new ProtoReader(body);
-            while (reader.Next())
-            {
-                if (reader.Is(1)) { name = Encoding.UTF8.GetString(reader.Bytes); }
-                else if (reader.Is(typedConfig)) { (type, configured) = (TypeOf(reader.Bytes), true); }
-                else if (discovery != 0 && reader.Is(discovery)) { (type, configured, discovered) = (Text(reader.Bytes, 4), true, true); } // ExtensionConfigSource.type_urls
-            }
-            return new FilterHead(name, WithoutPrefix(type), configured, discovered);
-        }
-
-        private static string TypeOf(ReadOnlySpan<byte> any)
-        {
-            string type = WithoutPrefix(Text(any, 1));
-            if (type is not ("udpa.type.v1.TypedStruct" or "xds.type.v3.TypedStruct")) { return type; }
-            var reader = new ProtoReader(any);
-            while (reader.Next())
-            {
-                if (reader.Is(2)) { return Text(reader.Bytes, 1); } // TypedStruct.type_url
-            }
-            return type;
-        }
-
-        private static string Text(ReadOnlySpan<byte> message, int number)
-        {
-            string text = "";
-            var reader = new ProtoReader(message);
-            while (reader.Next())
-            {
-                if (reader.Is(number)) { text = Encoding.UTF8.GetString(reader.Bytes); }
-            }
-            return text;
-        }
-
-        private static string WithoutPrefix(string type) => type.StartsWith(TypePrefix, StringComparison.Ordinal) ? type[TypePrefix.Length..] : type;
     }
 }
