@@ -80,7 +80,10 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         var renderer = new EnvoyRenderer(options.Envoy, async (atMost, cancel) => xds is null || (await xds.ModeAsync(atMost, cancel)).Delta, new CommandRunner(TimeSpan.FromSeconds(5), host.Time));
         var envoy = new EnvoySupervisor(options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics), host.Time, host.Logs.CreateLogger("default"));
         HealthChecker? health = Health(options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null);
-        var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, options.Xds.SubscribeTrust ? trust : null) { Secrets = secrets, Clusters = dns?.Clusters };
+        var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, options.Xds.SubscribeTrust ? trust : null)
+        {
+            Secrets = secrets, Clusters = dns?.Clusters, WrongProtocol = () => envoy.StartAnew("istiod does not speak the delta protocol"),
+        };
         xds = new XdsProxy(options.Xds, links, metrics, host.Time, host.Logs);
         var readiness = new ReadinessProbe(options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, Conditions(dns, stop.Token), host.Time);
         var snapshot = new AgentSnapshot(host.ProcessStart, xds, rotator, envoy, dns);

@@ -93,7 +93,8 @@ internal sealed class EnvoyDrain(EnvoyOptions options, EnvoyAdmin admin, TimePro
         }
     }
 
-    private async Task EndAsync(EnvoyProcess envoy)
+    /// <summary>Stages 3 to 5: for an Envoy that has nothing to drain.</summary>
+    public async Task EndAsync(EnvoyProcess envoy)
     {
         envoy.TrySignal(SignalNumber.Term);
         Task grace = Task.Delay(TermGrace, time, CancellationToken.None);

@@ -82,4 +82,10 @@ internal static partial class EnvoyLog
 
     [LoggerMessage(26, LogLevel.Information, "Envoy {Version} from {Binary}")]
     public static partial void Version(ILogger log, string version, string binary);
+
+    [LoggerMessage(27, LogLevel.Information, "starting Envoy anew with another bootstrap: {Why}")]
+    public static partial void StartingAnew(ILogger log, string why);
+
+    [LoggerMessage(28, LogLevel.Error, "{Why}, and the bootstrap {File} is your own: set its ads_config to api_type GRPC, or remove customConfigFile")]
+    public static partial void OwnBootstrap(ILogger log, string why, string file);
 }

@@ -27,6 +27,7 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
     private readonly EnvoyMetrics _metrics = new(parts.Metrics);
     private readonly EnvoyLogPump _pump = new(parts.Sink, parts.Metrics, log);
     private readonly CancellationTokenSource _stop = new();
+    private volatile TaskCompletionSource _restart = new(TaskCreationOptions.RunContinuationsAsynchronously); // one per Envoy
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private CancellationToken _hard;
     private Task _loop = Task.CompletedTask;
@@ -44,6 +45,16 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
 
     /// <summary>The drain, for the status server's <c>/drain</c> and <c>/quitquitquit</c>.</summary>
     public EnvoyDrain Drain => _drain;
+
+    /// <summary>
+    /// The running Envoy was started with a bootstrap that cannot work (a protocol istiod does not speak): ends it and starts one with a new bootstrap. A
+    /// second call for the same Envoy does nothing, and neither does one where the bootstrap is the user's own, which would be the same again.
+    /// </summary>
+    public void StartAnew(string why)
+    {
+        if (_state.Current is not { Phase: EnvoyPhase.Running } || !_restart.TrySetResult()) { return; }
+        if (options.CustomConfigFile is { } own) { EnvoyLog.OwnBootstrap(log, why, own); } else { EnvoyLog.StartingAnew(log, why); }
+    }
 
     public async Task StartAsync(CancellationToken startup)
     {
@@ -96,6 +107,7 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
         {
             ChildProcess process = await ChildProcess.StartAsync(ParentDeath.Wrap(child, _setpriv));
             _lastProblem = null;
+            _restart = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             _metrics.Started();
             if (command.Version is { } version && version != _version) { EnvoyLog.Version(log, version, command.Binary); }
             _version = command.Version;
@@ -117,8 +129,11 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
         Task recovery = AnnounceRecoveryAsync(settled.Token);
         try
         {
-            ChildExit exit = await envoy.Exited.WaitAsync(stop);
+            bool anew = await Task.WhenAny(envoy.Exited, Anew()).WaitAsync(stop) != envoy.Exited;
+            if (anew) { await _drain.EndAsync(envoy); }
+            ChildExit exit = await envoy.Exited;
             await envoy.DrainOutputAsync(time);
+            if (anew) { return TimeSpan.Zero; }
             return Ended(envoy, exit, time.GetElapsedTime(begin));
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
@@ -137,6 +152,8 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
             await recovery;
         }
     }
+
+    private Task Anew() => options.CustomConfigFile is null ? _restart.Task : Task.Delay(Timeout.InfiniteTimeSpan, time, _stop.Token);
 
     private TimeSpan Ended(EnvoyProcess envoy, ChildExit exit, TimeSpan lived)
     {

@@ -2,8 +2,10 @@ using System.Globalization;
 using System.IO.Pipelines;
 using System.Security.Cryptography.X509Certificates;
 
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http;
 
+using VmSidecar.Linux.Processes;
 using VmSidecar.Wire.Grpc;
 
 namespace VmSidecar.Grpc;
@@ -24,7 +26,9 @@ internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcSe
         ? string.Create(CultureInfo.InvariantCulture, $"{(address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? $"[{address}]" : address)}:{http.Connection.RemotePort}")
         : "";
 
-    public void Goodbye() => http.Features.Get<Microsoft.AspNetCore.Connections.Features.IConnectionLifetimeNotificationFeature>()?.RequestClose();
+    public PeerProcess Process => http.Features.Get<IConnectionSocketFeature>() is { } connection ? PeerProcess.Of(connection.Socket) : default;
+
+    public void Goodbye() => http.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose();
 
     public string? Metadata(string name) => http.Request.Headers.TryGetValue(name, out Microsoft.Extensions.Primitives.StringValues values) ? values[0] : null;
 

@@ -1,5 +1,7 @@
 using System.Security.Cryptography.X509Certificates;
 
+using VmSidecar.Linux.Processes;
+
 namespace VmSidecar.Grpc;
 
 /// <summary>What both ends of a call can do: read frames and write frames. One reader and one writer at a time; the two may run together.</summary>
@@ -42,6 +44,9 @@ internal interface IGrpcServerCall : IGrpcStream
 
     /// <summary>Address of the peer for logs; empty for a unix socket.</summary>
     string Peer { get; }
+
+    /// <summary>The process at the other end of a unix socket; unknown for other transports.</summary>
+    PeerProcess Process => default;
 
     /// <summary>Tells the peer that its connection takes no new calls (GOAWAY NO_ERROR); this call and others on it go on.</summary>
     void Goodbye() { } // nothing to say where there is no connection

@@ -18,6 +18,9 @@ internal sealed record XdsLinks(IIstiodAccess Access, Published<HealthState> Hea
     /// <summary>Is shown the clusters that pass; null: nobody.</summary>
     public ClusterHosts? Clusters { get; init; }
 
+    /// <summary>Called when Envoy was started with delta and istiod does not speak it: Envoy must be started with another bootstrap. Null: nobody can.</summary>
+    public Action? WrongProtocol { get; init; }
+
     /// <summary>Opens streams to istiod; null: over the network, by <see cref="Access"/>.</summary>
     public IIstiodDialer? Dialer { get; init; }
 }

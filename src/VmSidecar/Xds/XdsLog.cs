@@ -127,4 +127,7 @@ internal static partial class XdsLog
 
     [LoggerMessage(41, LogLevel.Warning, "failed generating gRPC XDS bootstrap: {Reason}; set GRPC_XDS_BOOTSTRAP to a writable path, or to nothing when no proxyless client runs here")]
     public static partial void NoGrpcBootstrap(ILogger log, string reason);
+
+    [LoggerMessage(42, LogLevel.Information, "Envoy {Process} is replaced by {Newer}: its stream is kept open without answers while it drains")]
+    public static partial void Parked(ILogger log, int process, int newer);
 }

@@ -15,18 +15,19 @@ namespace VmSidecar.Xds;
 [SuppressMessage("Design", "CA1001", Justification = "StopAsync frees it; a component has no Dispose")]
 internal sealed class XdsProxy : IComponent
 {
+    private const int MostAside = 32; // gRPC clients without a proxy, each with a stream to istiod; a client with many channels has one each
+
     private readonly XdsContext _context;
     private readonly GrpcServer _server;
     private readonly AgentStream _own;
     private readonly Published<JointState> _joint = new(new JointState(JointPhase.None, IstiodEnded: false));
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly Lock _gate = new(); // guards _active, _activeEnded and the writes to _joint
-    private XdsSession? _active;
-    private Task _activeEnded = Task.CompletedTask;
+    private readonly JointSeat _seat; // its gate guards the writes to _joint
     private Task _ownLoop = Task.CompletedTask;
     private Task _keeping = Task.CompletedTask;
     private long _ids;
+    private int _aside;
 
     public XdsProxy(XdsOptions options, XdsLinks links, MetricRegistry metrics, TimeProvider time, ILoggerFactory logs)
     {
@@ -44,6 +45,7 @@ internal sealed class XdsProxy : IComponent
             Refusals = new RefusalReporter(links.Access, options.DiscoveryAddress, log),
         };
         Mode = new Published<XdsMode>(options.Delta is { } forced ? new XdsMode(forced, Settled: true) : XdsMode.Load(options.StateDirectory));
+        _seat = new JointSeat(time);
         _own = new AgentStream(_context, _joint, Mode);
         _server = new GrpcServer(
             GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxMessage },
@@ -87,8 +89,7 @@ internal sealed class XdsProxy : IComponent
     {
         get
         {
-            XdsSession? active;
-            lock (_gate) { active = _active; }
+            XdsSession? active = _seat.Holder.Session;
             bool joint = active is { Phase: JointPhase.Up };
             bool own = !joint && _own.UpSince is not null;
             return new XdsStatus(
@@ -118,9 +119,7 @@ internal sealed class XdsProxy : IComponent
 
     public async Task StopAsync(CancellationToken hard)
     {
-        XdsSession? active;
-        lock (_gate) { active = _active; }
-        active?.Supersede(new GrpcStatus(GrpcStatusCode.Unavailable, "the agent is stopping"));
+        _seat.Holder.Session?.Supersede(new GrpcStatus(GrpcStatusCode.Unavailable, "the agent is stopping"));
         await _stop.CancelAsync();
         await _server.StopAsync(hard);
         await _ownLoop;
@@ -130,15 +129,35 @@ internal sealed class XdsProxy : IComponent
         _stop.Dispose();
     }
 
-    /// <summary>One Envoy stream. Split from the server so that tests can bring their own stream.</summary>
+    /// <summary>
+    /// One client stream. Split from the server so that tests can bring their own stream. While another stream is served, the newcomer is looked
+    /// at first: a gRPC client without a proxy gets a stream of its own beside Envoy's, an Envoy that a newer one replaces is parked.
+    /// </summary>
     internal async Task<GrpcStatus> ServeAsync(IGrpcServerCall call, bool delta, CancellationToken aborted)
     {
+        if (_seat.Holder.Session is null) { return await ServeJointAsync(call, delta, aborted); }
+        using var client = new XdsClient(call, delta);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(aborted, _stop.Token);
+        try
+        {
+            if (!await client.MeetAsync(either.Token)) { return GrpcStatus.Ok; }
+        }
+        catch (GrpcException e) { return e.Status; }
+        catch (OperationCanceledException) when (either.IsCancellationRequested) { return new GrpcStatus(GrpcStatusCode.Cancelled, "context canceled"); }
+        if (client.IsProxyless && _seat.Holder.Session is not null) { return await ServeAsideAsync(client, delta, either.Token); }
+        if (!_seat.IsHeldByNewer(client.Process)) { return await ServeJointAsync(client, delta, aborted); }
+        XdsLog.Parked(_context.Log, client.Process.Id, _seat.Holder.Process.Id);
+        return await _seat.ParkAsync(client, either.Token);
+    }
+
+    private async Task<GrpcStatus> ServeJointAsync(IGrpcServerCall call, bool delta, CancellationToken aborted)
+    {
         var session = new XdsSession(Interlocked.Increment(ref _ids), delta, call, _context, Moved);
-        if (delta) { XdsLog.AcceptedDelta(_context.Log, session.Id); } else { XdsLog.Accepted(_context.Log, session.Id); }
+        LogAccepted(session);
         var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         try
         {
-            await SupersedeAsync(session, ended.Task);
+            await SupersedeAsync(session, call, ended.Task);
             Task<GrpcStatus> run = session.RunAsync(aborted);
             await GuardAsync(run);
             return await run;
@@ -150,48 +169,64 @@ internal sealed class XdsProxy : IComponent
         }
     }
 
-    /// <summary>Makes the session the active one and waits until the one before it has closed its stream to istiod: there are never two.</summary>
-    private async Task SupersedeAsync(XdsSession session, Task ended)
+    /// <summary>A stream of its own for a gRPC client without a proxy: nothing of the agent's is added to it and nothing of it is kept.</summary>
+    private async Task<GrpcStatus> ServeAsideAsync(IGrpcServerCall call, bool delta, CancellationToken aborted)
     {
-        XdsSession? previous;
-        Task previousEnded;
-        lock (_gate)
+        if (Interlocked.Increment(ref _aside) > MostAside)
         {
-            (previous, previousEnded) = (_active, _activeEnded);
-            (_active, _activeEnded) = (session, ended);
+            Interlocked.Decrement(ref _aside);
+            return new GrpcStatus(GrpcStatusCode.ResourceExhausted, $"{MostAside} gRPC clients have a stream already");
         }
+        try
+        {
+            var session = new XdsSession(Interlocked.Increment(ref _ids), delta, call, _context, Moved) { IsAside = true };
+            LogAccepted(session);
+            Task<GrpcStatus> run = session.RunAsync(aborted);
+            await GuardAsync(run);
+            return await run;
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _aside);
+        }
+    }
+
+    private void LogAccepted(XdsSession session)
+    {
+        if (session.Delta) { XdsLog.AcceptedDelta(_context.Log, session.Id); } else { XdsLog.Accepted(_context.Log, session.Id); }
+    }
+
+    /// <summary>Makes the session the active one and waits until the one before it has closed its stream to istiod: there are never two.</summary>
+    private async Task SupersedeAsync(XdsSession session, IGrpcServerCall call, Task ended)
+    {
+        (XdsSession? previous, Task previousEnded) = _seat.Take(session, call.Process, ended);
         if (previous is null) { return; }
         XdsLog.Overlapping(_context.Log);
-        previous.Supersede(GrpcStatus.Ok);
+        previous.Supersede(previous.IsProxyless ? new GrpcStatus(GrpcStatusCode.Unavailable, "Envoy takes the agent's stream; open another one") : GrpcStatus.Ok);
         await previousEnded;
     }
 
-    // The cleanup of an old stream must not clear the registration of the one that superseded it.
     private void Leave(XdsSession session)
     {
-        lock (_gate)
+        bool held = _seat.Leave(session, () =>
         {
-            if (_active != session) { return; }
-            _active = null;
             _joint.Set(new JointState(JointPhase.None, session.End.Cause is SessionCause.Istiod or SessionCause.IstiodSend));
             _context.Metrics.Connected.Value = 0;
             _context.Keeper.IsLive = false;
-        }
+        });
         // Envoy was told delta and istiod does not speak it: the bootstrap must be written anew.
-        if (session is { Delta: true, End.Status.Code: GrpcStatusCode.Unimplemented } && _context.Options.Delta is null) { Mode.Set(new XdsMode(Delta: false, Settled: true)); }
+        if (!held || session is not { Delta: true, End.Status.Code: GrpcStatusCode.Unimplemented } || _context.Options.Delta is not null) { return; }
+        Mode.Set(new XdsMode(Delta: false, Settled: true));
+        _context.Links.WrongProtocol?.Invoke();
     }
 
-    private void Moved(XdsSession session, JointPhase phase)
+    private void Moved(XdsSession session, JointPhase phase) => _seat.IfHeldBy(session, () =>
     {
-        lock (_gate)
-        {
-            if (_active != session) { return; }
-            _joint.Set(new JointState(phase, IstiodEnded: false));
-            if (phase != JointPhase.Up) { return; }
-            _context.Metrics.Connected.Value = 1;
-            _context.Keeper.IsLive = true;
-        }
-    }
+        _joint.Set(new JointState(phase, IstiodEnded: false));
+        if (phase != JointPhase.Up) { return; }
+        _context.Metrics.Connected.Value = 1;
+        _context.Keeper.IsLive = true;
+    });
 
     private async Task WriteGrpcBootstrapAsync(XdsOptions options, CancellationToken startup)
     {

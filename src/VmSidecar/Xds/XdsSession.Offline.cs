@@ -6,11 +6,13 @@ namespace VmSidecar.Xds;
 /// <summary>At boot without istiod: Envoy is answered from what it accepted last, until istiod answers somebody.</summary>
 internal sealed partial class XdsSession
 {
+    private OfflineResources? Candidate => IsAside ? null : context.Offline.Candidate;
+
     /// <summary>The stream to istiod; null when istiod takes too long and there is something to serve instead.</summary>
     private async Task<IGrpcClientCall?> DialAsync(CancellationToken stop)
     {
         string method = delta ? XdsMessages.DeltaMethod : XdsMessages.SotwMethod;
-        if (context.Offline.Candidate is null) { return await context.Istiod.OpenAsync(method, stop); }
+        if (Candidate is null) { return await context.Istiod.OpenAsync(method, stop); }
         TimeSpan patience = context.Offline.Remaining;
         if (patience == TimeSpan.Zero) { return null; }
         using var limit = new CancellationTokenSource(patience, context.Time);
@@ -27,10 +29,10 @@ internal sealed partial class XdsSession
     {
         try
         {
-            if (context.Offline.Candidate is not null)
+            if (Candidate is not null)
             {
                 await Task.Delay(context.Offline.Remaining, context.Time, stop);
-                if (context.Offline.Candidate is not null) { return SessionEnd.ByIstiod(new GrpcStatus(GrpcStatusCode.Unavailable, "istiod does not answer"), graceful: true); }
+                if (Candidate is not null) { return SessionEnd.ByIstiod(new GrpcStatus(GrpcStatusCode.Unavailable, "istiod does not answer"), graceful: true); }
             }
             await Task.Delay(Timeout.InfiniteTimeSpan, context.Time, stop);
         }

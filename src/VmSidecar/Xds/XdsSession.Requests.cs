@@ -26,7 +26,7 @@ internal sealed partial class XdsSession
                     return NotARequest;
                 }
                 LogRequest(request);
-                if (request.HasNode) { _mender = ResourceMender.For(message.Body.Span[request.Node]); }
+                if (request.HasNode) { Meet(message.Body.Span[request.Node]); }
                 if (!TryQueue(message, request) || !TryInject(request)) { return TooSlow(); }
             }
             _requests.Complete();
@@ -36,12 +36,19 @@ internal sealed partial class XdsSession
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
     }
 
+    private void Meet(ReadOnlySpan<byte> node)
+    {
+        _mender = ResourceMender.For(node);
+        IsProxyless = XdsClient.IsProxylessNode(node);
+    }
+
     /// <summary>
     /// The agent's own requests. Names and trust follow Envoy's first request, because istiod answers any type once it has seen a
     /// node: the name table does not wait for clusters to warm. Health follows the first LDS request, as istiod's health checks expect a data plane.
     /// </summary>
     private bool TryInject(XdsEnvelope request)
     {
+        if (IsAside) { return true; }
         if (request.HasNode && !_namesAsked)
         {
             _namesAsked = true;
@@ -125,10 +132,13 @@ internal sealed partial class XdsSession
         return SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.ResourceExhausted, "istiod takes requests too slowly"));
     }
 
+    /// <summary>What is kept for an offline start is Envoy's, nobody else's.</summary>
+    private bool Keeps => !IsAside && !IsProxyless;
+
     private void NoteRequest(XdsEnvelope request)
     {
         bool refused = Ledger.Asked(request);
-        context.Keeper.Answered(request);
+        if (Keeps) { context.Keeper.Answered(request); }
         if (!request.HasError || context.Tap.Takes(request.TypeUrl) || request.TypeUrl == XdsTypeUrl.Health) { return; }
         context.Metrics.Refusals.Add();
         if (refused) { XdsLog.Rejected(context.Log, XdsTypeUrl.Label(request.TypeUrl), request.ErrorMessage + NackAdvice.For(request.ErrorMessage), id); }

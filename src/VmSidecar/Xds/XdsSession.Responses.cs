@@ -41,7 +41,7 @@ internal sealed partial class XdsSession
     /// <summary>Takes ownership of the message. False when the agent's answer found no room.</summary>
     private async ValueTask<bool> RouteAsync(XdsEnvelope response, GrpcMessage message, CancellationToken stop)
     {
-        if (context.Tap.Takes(response.TypeUrl))
+        if (!IsAside && context.Tap.Takes(response.TypeUrl))
         {
             using (message)
             {
@@ -55,7 +55,7 @@ internal sealed partial class XdsSession
             XdsLog.Skipped(context.Log, response.TypeUrl);
             return true;
         }
-        if (response.TypeUrl == XdsTypeUrl.Cluster) { context.Links.Clusters?.Observe(delta, message.Body.Span); }
+        if (!IsAside && response.TypeUrl == XdsTypeUrl.Cluster) { context.Links.Clusters?.Observe(delta, message.Body.Span); }
         await DeliverAsync(response, Mended(response, message), stop);
         return true;
     }
@@ -97,7 +97,7 @@ internal sealed partial class XdsSession
             await foreach (Delivery next in _deliveries.Reader.ReadAllAsync(stop))
             {
                 await SendEnvoyAsync(next, stop);
-                context.Keeper.Delivered(next.Response, next.Message);
+                if (Keeps) { context.Keeper.Delivered(next.Response, next.Message); } else { next.Message.Dispose(); }
                 next.Sent?.TrySetResult();
             }
             return SessionEnd.Stopped; // istiod has ended and everything it sent is delivered

@@ -26,6 +26,12 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     /// <summary>The protocol of this stream, chosen by Envoy.</summary>
     public bool Delta => delta;
 
+    /// <summary>A stream of its own for a gRPC client without a proxy, beside the data plane's: nothing is added, kept, or served from the disk.</summary>
+    public bool IsAside { get; init; }
+
+    /// <summary>The client has said that it is a gRPC client without a proxy.</summary>
+    public bool IsProxyless { get; private set; }
+
     /// <summary>How far the stream is; written by its own loops.</summary>
     public JointPhase Phase { get; private set; }
 
@@ -59,7 +65,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
             }
             else
             {
-                End = context.Offline.Candidate is { } kept
+                End = Candidate is { } kept
                     ? await ServeOfflineAsync(kept, stop.Token)
                     : SessionEnd.ByIstiod(new GrpcStatus(GrpcStatusCode.Unavailable, "istiod takes over"), graceful: true);
             }
@@ -120,7 +126,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         if (phase == JointPhase.Up)
         {
             UpSince = context.Time.GetUtcNow();
-            context.Offline.IsReached();
+            if (!IsAside) { context.Offline.IsReached(); }
         }
         moved(this, phase);
     }
@@ -128,7 +134,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     private void Free()
     {
         _requests.Close();
-        context.Keeper.Forget();
+        if (!IsAside) { context.Keeper.Forget(); }
         _deliveries.Writer.TryComplete();
         while (_deliveries.Reader.TryRead(out Delivery left)) { left.Message.Dispose(); }
     }

@@ -2,6 +2,7 @@ using System.Security.Cryptography.X509Certificates;
 using System.Threading.Channels;
 
 using VmSidecar.Grpc;
+using VmSidecar.Linux.Processes;
 
 namespace VmSidecar.TestKit.Grpc;
 
@@ -26,6 +27,9 @@ internal sealed class PairedCall
     public IGrpcClientCall Client { get; }
 
     public IGrpcServerCall Server { get; }
+
+    /// <summary>The process the client is said to be; unknown unless set before the call is served.</summary>
+    public PeerProcess Process { get; init; }
 
     /// <summary>Fires when the client has gone: what a server's handler gets.</summary>
     public CancellationToken ClientGone => _clientGone.Token;
@@ -88,6 +92,8 @@ internal sealed class PairedCall
         public X509Certificate2? ClientCertificate => null;
 
         public string Peer => "";
+
+        public PeerProcess Process => call.Process;
 
         public string? Metadata(string name) => null;
 

@@ -59,6 +59,26 @@ public sealed class EnvoySupervisorTests
     }
 
     [Fact]
+    public async Task An_Envoy_with_the_wrong_protocol_is_started_anew_once_and_that_counts_as_no_failure()
+    {
+        using var fake = new FakeEnvoy("echo \"pid $$\"\n" + Forever);
+        EnvoySupervisor supervisor = Make(fake);
+        await supervisor.StartAsync(CancellationToken.None);
+        await _output.NextAsync("up");
+        int first = supervisor.State.Current!.ProcessId;
+
+        supervisor.StartAnew("istiod does not speak delta");
+        supervisor.StartAnew("istiod does not speak delta"); // told twice for one Envoy
+
+        await _output.NextAsync("up", occurrence: 2);
+        await _log.NextAsync("starting Envoy anew with another bootstrap: istiod does not speak delta");
+        Assert.NotEqual(first, supervisor.State.Current!.ProcessId);
+        Assert.Equal(2, supervisor.State.Current.Starts);
+        Assert.DoesNotContain(_log.All, l => l.Contains("exited", StringComparison.Ordinal));
+        await HardStopAsync(supervisor);
+    }
+
+    [Fact]
     public async Task An_Envoy_that_keeps_ending_is_reported_once_with_its_reason()
     {
         using var fake = new FakeEnvoy("echo 'no such cluster' >&2; exit 1\n");

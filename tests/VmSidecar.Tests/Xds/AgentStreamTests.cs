@@ -73,6 +73,17 @@ public sealed class AgentStreamTests
     }
 
     [Fact]
+    public async Task A_delta_Envoy_on_an_istiod_without_delta_is_to_be_started_anew()
+    {
+        await using var bench = new RelayBench();
+        PairedCall envoy = bench.Envoy(delta: true), istiod = await bench.Istiod.NextAsync();
+        istiod.End(new GrpcStatus(GrpcStatusCode.Unimplemented, "not implemented"));
+        Assert.Equal(GrpcStatusCode.Unimplemented, (await envoy.Ended.WaitAsync(Test.Deadline)).Code);
+        Assert.Equal(1, bench.WrongProtocol);
+        Assert.Equal(new XdsMode(Delta: false, Settled: true), bench.Proxy.Mode.Current);
+    }
+
+    [Fact]
     public async Task Envoy_takes_over_and_hands_back_with_one_stream_left_each_time()
     {
         await using RelayBench bench = await new RelayBench(delta: true).StartAsync();

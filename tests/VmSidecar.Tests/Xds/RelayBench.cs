@@ -6,6 +6,7 @@ using VmSidecar.Grpc;
 using VmSidecar.Health;
 using VmSidecar.Identity;
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Processes;
 using VmSidecar.Metrics;
 using VmSidecar.TestKit;
 using VmSidecar.TestKit.Grpc;
@@ -20,6 +21,7 @@ namespace VmSidecar.Tests.Xds;
 internal sealed class RelayBench : IAsyncDisposable
 {
     private readonly List<Task> _served = [];
+    private int _wrongProtocol;
     private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xds-").FullName;
 
     public RelayBench(bool? delta = null, bool names = true, bool trust = false, string? folder = null, int maxMessage = 200 * 1024 * 1024)
@@ -31,7 +33,7 @@ internal sealed class RelayBench : IAsyncDisposable
             Socket = Path.Combine(_folder, "XDS"), DiscoveryAddress = Istiod.Address, StateDirectory = _folder, Node = node,
             SubscribeNames = names, SubscribeTrust = trust, Delta = delta, MaxMessage = maxMessage,
         };
-        var links = new XdsLinks(Access, Health, names ? Names : null, trust ? Trust : null) { Dialer = Istiod, Secrets = Secrets };
+        var links = new XdsLinks(Access, Health, names ? Names : null, trust ? Trust : null) { Dialer = Istiod, Secrets = Secrets, WrongProtocol = () => Interlocked.Increment(ref _wrongProtocol) };
         Proxy = new XdsProxy(Options, links, Metrics, Time, Log);
     }
 
@@ -62,6 +64,9 @@ internal sealed class RelayBench : IAsyncDisposable
 
     public string Folder => _folder;
 
+    /// <summary>How often Envoy was to be started with another bootstrap.</summary>
+    public int WrongProtocol => Volatile.Read(ref _wrongProtocol);
+
     /// <summary>The state folder outlives the bench: another one starts on it.</summary>
     public bool KeepFolder { get; init; }
 
@@ -73,9 +78,9 @@ internal sealed class RelayBench : IAsyncDisposable
     }
 
     /// <summary>An Envoy opens a stream.</summary>
-    public PairedCall Envoy(bool delta, int window = 4)
+    public PairedCall Envoy(bool delta, int window = 4, PeerProcess process = default)
     {
-        var call = new PairedCall(delta ? XdsMessages.DeltaMethod : XdsMessages.SotwMethod, window);
+        var call = new PairedCall(delta ? XdsMessages.DeltaMethod : XdsMessages.SotwMethod, window) { Process = process };
         _served.Add(ServeAsync(call, delta));
         return call;
     }

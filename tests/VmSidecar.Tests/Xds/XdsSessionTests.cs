@@ -147,7 +147,9 @@ public sealed class XdsSessionTests
     {
         await using var bench = new RelayBench(delta: true);
         PairedCall old = bench.Envoy(delta: true), oldIstiod = await bench.Istiod.NextAsync();
-        PairedCall fresh = bench.Envoy(delta: true), istiod = await bench.Istiod.NextAsync();
+        PairedCall fresh = bench.Envoy(delta: true);
+        await fresh.Client.SayAsync(XdsMessages.Subscribe(true, XdsTypeUrl.Cluster, Talk.Node));
+        PairedCall istiod = await bench.Istiod.NextAsync();
         Assert.Equal(GrpcStatus.Ok, await old.Ended.WaitAsync(Test.Deadline));
         Assert.True(oldIstiod.ClientGone.IsCancellationRequested); // closed before the new one was opened
         Assert.Contains("Warning xdsproxy registered overlapping stream; closing previous", bench.Log.Lines);
