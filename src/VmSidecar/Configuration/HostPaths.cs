@@ -19,6 +19,9 @@ internal sealed record HostPaths(string Root)
     public string ResolvConf => At("etc/resolv.conf");
     public string Hosts => At("etc/hosts");
 
-    /// <summary>A path of the specification (absolute, or relative to the agent's working directory, which is the root) below <see cref="Root"/>.</summary>
-    public string At(string path) => Path.GetFullPath(Path.Combine(Root, path.TrimStart('.').TrimStart('/')));
+    /// <summary>
+    /// A path of the specification (absolute, or relative to the agent's working directory, which is the root) below <see cref="Root"/>.
+    /// A zero byte, which no file name can hold, becomes U+FFFD: the file is then missing, and named so.
+    /// </summary>
+    public string At(string path) => Path.GetFullPath(Path.Combine(Root, path.Replace('\0', '\uFFFD').TrimStart('.').TrimStart('/')));
 }

@@ -30,8 +30,9 @@ internal sealed class ReplyCache(TimeProvider time, int maxEntries = ReplyCache.
     private readonly ConcurrentDictionary<byte[], Entry> _entries = new(WireNameComparer.Instance);
     private readonly Lock _sweeping = new();
     private long _bytes;
+    private int _count; // the dictionary's own Count takes all of its locks
 
-    public int Count => _entries.Count;
+    public int Count => Volatile.Read(ref _count);
 
     public long Bytes => Interlocked.Read(ref _bytes);
 
@@ -66,9 +67,21 @@ internal sealed class ReplyCache(TimeProvider time, int maxEntries = ReplyCache.
         if (lifetime == 0 || !CachePolicy.TryFindTtls(message, out ushort[] ttls)) { return; }
         var entry = new Entry(message, ttls, lifetime, time.GetTimestamp());
         long size = entry.Size + key.Length;
-        if (_entries.TryGetValue(key, out Entry? old)) { size -= old.Size + key.Length; }
-        _entries[key] = entry;
-        if (Interlocked.Add(ref _bytes, size) > maxBytes || _entries.Count > maxEntries) { Sweep(); }
+        while (true)
+        {
+            if (_entries.TryGetValue(key, out Entry? old))
+            {
+                if (!_entries.TryUpdate(key, entry, old)) { continue; }
+                size -= old.Size + key.Length;
+                break;
+            }
+            if (_entries.TryAdd(key, entry)) { Interlocked.Increment(ref _count); break; }
+        }
+        if ((Interlocked.Add(ref _bytes, size) > maxBytes || Count > maxEntries) && _sweeping.TryEnter()) // whoever comes meanwhile leaves it to the one at work
+        {
+            try { Sweep(); }
+            finally { _sweeping.Exit(); }
+        }
     }
 
     /// <summary>Forgets everything: another network may give other answers.</summary>
@@ -76,34 +89,31 @@ internal sealed class ReplyCache(TimeProvider time, int maxEntries = ReplyCache.
     {
         lock (_sweeping)
         {
-            _entries.Clear();
-            Interlocked.Exchange(ref _bytes, 0);
+            foreach ((byte[] key, Entry entry) in _entries) { TryDrop(key, entry); }
         }
     }
 
-    /// <summary>Makes a tenth of room. Round 1: too old even as a last resort; 2: not asked since the last sweep; 3: any.</summary>
+    /// <summary>Makes a tenth of room. Round 1: too old even as a last resort, or not asked since the last sweep; 2: any. One caller at a time.</summary>
     private void Sweep()
     {
-        lock (_sweeping)
+        int entries = maxEntries * 9 / 10;
+        long bytes = maxBytes * 9 / 10, now = time.GetTimestamp();
+        for (int round = 1; round <= 2; round++)
         {
-            int entries = maxEntries * 9 / 10;
-            long bytes = maxBytes * 9 / 10;
-            for (int round = 1; round <= 3; round++)
+            foreach ((byte[] key, Entry entry) in _entries)
             {
-                foreach ((byte[] key, Entry entry) in _entries)
-                {
-                    if (_entries.Count <= entries && Bytes <= bytes) { return; }
-                    TimeSpan age = time.GetElapsedTime(entry.Stored);
-                    bool drop = round switch
-                    {
-                        1 => age > MaxStale + TimeSpan.FromSeconds(entry.Lifetime),
-                        2 => !entry.TakeUsed(),
-                        _ => true,
-                    };
-                    if (drop && _entries.TryRemove(new(key, entry))) { Interlocked.Add(ref _bytes, -(entry.Size + key.Length)); }
-                }
+                if (Count <= entries && Bytes <= bytes) { return; }
+                bool drop = round == 2 || !entry.TakeUsed() || time.GetElapsedTime(entry.Stored, now) > MaxStale + TimeSpan.FromSeconds(entry.Lifetime);
+                if (drop) { TryDrop(key, entry); }
             }
         }
+    }
+
+    private void TryDrop(byte[] key, Entry entry)
+    {
+        if (!_entries.TryRemove(new(key, entry))) { return; }
+        Interlocked.Decrement(ref _count);
+        Interlocked.Add(ref _bytes, -(entry.Size + key.Length));
     }
 
     /// <summary>One answer. The message is shared and never written to.</summary>

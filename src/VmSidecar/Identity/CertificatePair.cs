@@ -50,7 +50,7 @@ internal sealed record CertificatePair(X509Certificate2Collection Chain, string 
         {
             using var withKey = X509Certificate2.CreateFromPem(chain[0].ExportCertificatePem(), keyPem);
         }
-        catch (Exception e) when (e is CryptographicException or ArgumentException)
+        catch (Exception e) when (e is CryptographicException or ArgumentException or NotSupportedException) // the last: a curve this host does not know
         {
             problem = PairProblem.Mismatched;
             reason = "key and certificate do not belong together, or the key does not parse";

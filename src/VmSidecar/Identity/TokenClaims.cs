@@ -27,7 +27,7 @@ internal sealed record TokenClaims(DateTimeOffset? NotBefore, DateTimeOffset? Ex
             claims = new TokenClaims(Time(root, "nbf"), Time(root, "exp"), Audience(root), Text(root, "iss"), Text(root, "sub"));
             return true;
         }
-        catch (JsonException) { return false; }
+        catch (Exception e) when (e is JsonException or InvalidOperationException) { return false; } // the latter: text that is not UTF-8 or UTF-16
     }
 
     private static DateTimeOffset? Time(JsonElement root, string name) =>

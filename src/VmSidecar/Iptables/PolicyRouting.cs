@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using VmSidecar.Configuration;
 using VmSidecar.Linux.Processes;
@@ -71,19 +70,10 @@ internal sealed class PolicyRouting(ICommandRunner runner)
     /// <summary>Rules with our tag, and unmarked ones of the classic shape.</summary>
     internal static IEnumerable<(string Priority, string Mark, string Table)> Ours(string json)
     {
-        JsonNode? parsed;
-        try
+        foreach (JsonObject rule in (JsonText.Parse(json) as JsonArray ?? []).OfType<JsonObject>())
         {
-            parsed = JsonNode.Parse(json);
-        }
-        catch (JsonException)
-        {
-            yield break;
-        }
-        foreach (JsonNode? rule in parsed as JsonArray ?? [])
-        {
-            string mark = rule?["fwmark"]?.ToString() ?? "", table = rule?["table"]?.ToString() ?? "", protocol = rule?["protocol"]?.ToString() ?? "";
-            if (mark.Length > 0 && (protocol == Tag || (mark == ClassicMark && table == ClassicTable))) { yield return (rule!["priority"]?.ToString() ?? "", mark, table); }
+            string mark = rule["fwmark"]?.ToString() ?? "", table = rule["table"]?.ToString() ?? "", protocol = rule["protocol"]?.ToString() ?? "";
+            if (mark.Length > 0 && (protocol == Tag || (mark == ClassicMark && table == ClassicTable))) { yield return (rule["priority"]?.ToString() ?? "", mark, table); }
         }
     }
 }

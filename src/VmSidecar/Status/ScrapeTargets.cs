@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 
+using VmSidecar.Configuration;
+
 namespace VmSidecar.Status;
 
 /// <summary>Where one application's metrics are.</summary>
@@ -17,7 +19,7 @@ internal static class ScrapeTargets
         targets = [];
         problem = "";
         if (string.IsNullOrEmpty(json)) { return true; }
-        JsonObject? value = Parse(json);
+        var value = JsonText.Parse(json) as JsonObject;
         if (value is null) { problem = "it is not a JSON object"; return false; }
         if (!TryText(value, "scrape", out string? scrape) || !TryText(value, "path", out string? path) || !TryText(value, "port", out string? port))
         {
@@ -67,18 +69,6 @@ internal static class ScrapeTargets
             found.Add(new ScrapeTarget(port, clean.StartsWith('/') ? clean : "/" + clean));
         }
         return true;
-    }
-
-    private static JsonObject? Parse(string json)
-    {
-        try
-        {
-            return JsonNode.Parse(json) as JsonObject;
-        }
-        catch (System.Text.Json.JsonException)
-        {
-            return null;
-        }
     }
 
     /// <summary>Absent is fine; a number or anything else but a string is not, as with pilot-agent.</summary>
