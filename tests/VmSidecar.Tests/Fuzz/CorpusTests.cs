@@ -17,7 +17,7 @@ public sealed class CorpusTests
         FuzzTarget target = FuzzTargets.Named([name]).Single();
         var corpus = new Corpus(Path.Combine(Repository.Root, "tests/VmSidecar.Fuzz/Corpus", name));
         byte[][] inputs = [.. corpus.Load(), .. target.Seeds(), []];
-        Assert.True(inputs.Length > 2, "neither a corpus nor a seed");
+        Assert.True(inputs.Length > 1, "neither a corpus nor a seed");
         foreach (byte[] input in inputs) { Assert.Null(Record.Exception(() => target.Run(input))); }
     }
 
