@@ -62,6 +62,28 @@ public sealed class BadInputTests
         Assert.False(agent.Ended.IsCompleted);
     }
 
+    [Theory]
+    [InlineData("token", "is for audience vault")]
+    [InlineData("root", "does not lead to any of the 1 trusted roots")]
+    [InlineData("name", "not for istiod.istio-system.svc")]
+    [InlineData("refused", "connection refused")]
+    public async Task One_cause_is_one_line_however_many_meet_it(string which, string said)
+    {
+        await using FakeIstiod istiod = await StartTests.StartAsync();
+        string root = RunningAgent.Onboard(istiod,
+            token: which == "token" ? istiod.Tokens.Make(ScenarioMesh.Namespace, ScenarioMesh.VmAccount, audience: "vault") : null,
+            roots: which == "root" ? new FakeCa(TimeProvider.System).RootsPem : null);
+        if (which == "name") { istiod.Tls.Reissue(names: "other.example.com"); }
+        if (which == "refused") { await istiod.StopAsync(); }
+        await using RunningAgent agent = RunningAgent.Start(root, istiod);
+        await agent.Log.LineAsync("failed to warm certificate");
+        await agent.Log.LineAsync(", attempt 4, failed"); // the own stream has met it again and again
+        string[] told = [.. agent.Log.Lines.Where(l => !l.StartsWith("Debug", StringComparison.Ordinal) && l.Contains(said, StringComparison.Ordinal))];
+        Assert.True(told.Length == 1, string.Join('\n', agent.Log.Lines));
+        Assert.Equal(which == "refused" ? 1 : 0, agent.Log.Lines.Count(l => l.StartsWith("Warning", StringComparison.Ordinal) && l.Contains("ca request failed", StringComparison.Ordinal)));
+        Assert.DoesNotContain(agent.Log.Lines, l => l.StartsWith("Warning xdsproxy", StringComparison.Ordinal) || l.StartsWith("Error xdsproxy", StringComparison.Ordinal));
+    }
+
     [Fact]
     public async Task A_CA_that_cheats_is_not_believed()
     {

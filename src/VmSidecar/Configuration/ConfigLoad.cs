@@ -56,7 +56,10 @@ internal sealed record ConfigLoad
             settings.Bool("METRICS_LOCALHOST_ACCESS_ONLY", false), settings.Environment.NonEmpty("ISTIO_PROMETHEUS_ANNOTATIONS"), dns.Enabled);
         string socketFile = SocketFile(settings);
         var sds = new SdsOptions([paths.At($"var/run/secrets/workload-spiffe-uds/{socketFile}"), paths.LegacySdsSocket],
-            settings.Bool("PILOT_ENABLE_CA_CRL", true) ? paths.At("var/run/secrets/istio/crl/ca-crl.pem") : null, paths);
+            settings.Bool("PILOT_ENABLE_CA_CRL", true) ? paths.At("var/run/secrets/istio/crl/ca-crl.pem") : null, paths)
+        {
+            KeyProvider = KeyProviderOptions.Read(settings),
+        };
         NodeOptions node = Node(settings, paths, identity, annotations, dns, status, socketFile);
         IdentityOptions credentials = IdentitySettings.Read(settings, paths, identity);
         EnvoyOptions envoy = EnvoySettings.Read(settings, paths, identity, node, sds, status);

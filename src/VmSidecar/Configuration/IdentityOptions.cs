@@ -75,8 +75,23 @@ internal sealed record IdentityOptions
     /// <summary>Where the workload's certificate lies when somebody else issues it (<see cref="FileMounted"/>); null: the CA issues it.</summary>
     public MountedFiles? Mounted { get; init; }
 
-    /// <summary>CREDENTIAL_FETCHER_TYPE=exec: program and arguments that print a JWT; empty: the token file is somebody else's.</summary>
+    /// <summary>Certificate and key shown to istiod where PROV_CERT is off and FILE_MOUNTED_CERTS is on (ISTIO_META_TLS_CLIENT_* of proxyMetadata); null: <see cref="Mounted"/>.</summary>
+    public MountedFiles? ClientFiles { get; init; }
+
+    /// <summary>An external SDS serves Envoy: no certificate is asked for here. Found at start, not configured.</summary>
+    public bool IsExternal { get; init; }
+
+    /// <summary>CREDENTIAL_FETCHER_TYPE: who writes the token file.</summary>
+    public TokenSourceKind TokenSource { get; init; } = TokenSourceKind.File;
+
+    /// <summary>CREDENTIAL_FETCHER_COMMAND: program and arguments that print a JWT, for <see cref="TokenSourceKind.Exec"/>.</summary>
     public ImmutableArray<string> TokenCommand { get; init; } = [];
+
+    /// <summary>GCE_METADATA_HOST: host or host:port, for <see cref="TokenSourceKind.GoogleComputeEngine"/>.</summary>
+    public string MetadataHost { get; init; } = "169.254.169.254";
+
+    /// <summary>COMPLIANCE_POLICY: what TLS to istiod is limited to.</summary>
+    public TlsCompliance Compliance { get; init; } = TlsCompliance.None;
 
     /// <summary>JWT_POLICY, for the start-up line.</summary>
     public string JwtPolicy { get; init; } = "third-party-jwt";
@@ -87,7 +102,7 @@ internal sealed record IdentityOptions
     /// <summary>caCertificatesPem of the mesh file: extra trust anchors for peers.</summary>
     public ImmutableArray<string> ExtraRoots { get; init; } = [];
 
-    /// <summary>How far ahead of this clock a NotBefore may lie before it is a refusal (server) or a warning (own certificate).</summary>
+    /// <summary>VMSIDECAR_CLOCK_TOLERANCE: how far ahead of this clock a NotBefore may lie before it is a refusal (server) or a warning (own certificate).</summary>
     public TimeSpan ClockTolerance { get; init; } = TimeSpan.FromMinutes(5);
 
     public TimeSpan KeepAliveInterval { get; init; } = TimeSpan.FromSeconds(30);
@@ -95,6 +110,35 @@ internal sealed record IdentityOptions
 
     /// <summary>The identity asked for, <c>spiffe://TD/ns/NS/sa/SA</c>, raw concatenation.</summary>
     public string SpiffeId => $"spiffe://{TrustDomain}/ns/{Namespace}/sa/{ServiceAccount}";
+}
+
+/// <summary>Who writes the token file (CREDENTIAL_FETCHER_TYPE).</summary>
+internal enum TokenSourceKind
+{
+    /// <summary>An operator or a tool; the agent only reads it.</summary>
+    File,
+
+    /// <summary>The agent, with the output of a program.</summary>
+    Exec,
+
+    /// <summary>The agent, from the cloud's metadata server.</summary>
+    GoogleComputeEngine,
+
+    /// <summary>Nobody: the constant <c>test_token</c> is sent.</summary>
+    Mock,
+}
+
+/// <summary>What TLS to istiod is limited to (COMPLIANCE_POLICY).</summary>
+internal enum TlsCompliance
+{
+    /// <summary>TLS 1.2 and 1.3 by the policy of the host.</summary>
+    None,
+
+    /// <summary><c>fips-140-2</c>, <c>fips-140-3</c>: TLS 1.2 with ECDHE and AES-GCM.</summary>
+    Fips,
+
+    /// <summary><c>pqc</c>: TLS 1.3 with AES-GCM.</summary>
+    PostQuantum,
 }
 
 /// <summary>Key algorithms of ECC_SIGNATURE_ALGORITHM / ECC_CURVE.</summary>

@@ -20,7 +20,8 @@ internal static class IdentitySettings
             settings.Mistake("PROV_CERT", both, "and FILE_MOUNTED_CERTS exclude each other", "Remove one of them", 0);
         }
         (string caAddress, bool ownCa) = CaAddress(settings);
-        Unsupported(settings);
+        MountedFiles? client = ClientFiles(settings, paths, fileMounted);
+        TokenSourceKind tokenSource = TokenSource(settings);
         return new()
         {
             CaAddress = caAddress,
@@ -33,9 +34,13 @@ internal static class IdentitySettings
             OutputWorldReadable = environment.NonEmpty("KUBERNETES_SERVICE_HOST") is not null,
             TokenFile = Token(settings, paths),
             PersistentTokenFile = paths.PersistentToken,
-            TokenCommand = TokenCommand(settings),
+            TokenSource = tokenSource,
+            TokenCommand = tokenSource == TokenSourceKind.Exec ? TokenCommand(settings) : [],
+            MetadataHost = settings.NonEmptyText("GCE_METADATA_HOST", "169.254.169.254"),
+            Compliance = Compliance(settings),
             FileMounted = fileMounted,
-            Mounted = Mounted(paths, fileMounted),
+            ClientFiles = client,
+            Mounted = Mounted(settings, paths, fileMounted, client),
             StateDirectory = paths.State,
             ExtraRoots = ExtraRoots(settings),
             TrustDomain = TrustDomain(settings),
@@ -51,6 +56,7 @@ internal static class IdentitySettings
             CertSigner = settings.Text("ISTIO_META_CERT_SIGNER", ""),
             CaHeaders = Headers(settings, "CA_HEADER_"),
             XdsHeaders = Headers(settings, "XDS_HEADER_"),
+            ClockTolerance = settings.Duration("VMSIDECAR_CLOCK_TOLERANCE", TimeSpan.FromMinutes(5)),
             KeepAliveInterval = settings.Duration("GRPC_KEEPALIVE_INTERVAL", TimeSpan.FromSeconds(30)),
             KeepAliveTimeout = settings.Duration("GRPC_KEEPALIVE_TIMEOUT", TimeSpan.FromSeconds(10)),
         };
@@ -109,10 +115,39 @@ internal static class IdentitySettings
         return paths.Token;
     }
 
+    private static TokenSourceKind TokenSource(SettingReader settings)
+    {
+        switch (settings.Text("CREDENTIAL_FETCHER_TYPE", "JWT"))
+        {
+            case "JWT" or "": return TokenSourceKind.File;
+            case "exec": return TokenSourceKind.Exec;
+            case "GoogleComputeEngine": return TokenSourceKind.GoogleComputeEngine;
+            case "Mock": return TokenSourceKind.Mock;
+            default:
+                settings.Environment.TryGet("CREDENTIAL_FETCHER_TYPE", out Setting setting);
+                return settings.Mistake("CREDENTIAL_FETCHER_TYPE", setting, "is an invalid credential fetcher type", "Use JWT, exec with CREDENTIAL_FETCHER_COMMAND, or GoogleComputeEngine, or remove the line", TokenSourceKind.File);
+        }
+    }
+
+    private static TlsCompliance Compliance(SettingReader settings)
+    {
+        switch (settings.Text("COMPLIANCE_POLICY", ""))
+        {
+            case "": return TlsCompliance.None;
+            case "fips-140-2" or "fips-140-3": return TlsCompliance.Fips;
+            case "pqc":
+                settings.Environment.TryGet("COMPLIANCE_POLICY", out Setting pqc);
+                settings.Warn("COMPLIANCE_POLICY", pqc.Origin, "limits TLS to 1.3 with AES-GCM; a post-quantum key agreement is used only if the host's OpenSSL offers it first (3.5 does)", "Check the host's OpenSSL");
+                return TlsCompliance.PostQuantum;
+            default:
+                settings.Environment.TryGet("COMPLIANCE_POLICY", out Setting setting);
+                return settings.Mistake("COMPLIANCE_POLICY", setting, "is not a known policy", "Use fips-140-2, fips-140-3 or pqc, or remove the line", TlsCompliance.None);
+        }
+    }
+
     /// <summary>CREDENTIAL_FETCHER_TYPE=exec: the command that prints a JWT, split at blanks.</summary>
     private static ImmutableArray<string> TokenCommand(SettingReader settings)
     {
-        if (settings.Text("CREDENTIAL_FETCHER_TYPE", "JWT") != "exec") { return []; }
         ImmutableArray<string> command = [.. settings.Text("CREDENTIAL_FETCHER_COMMAND", "").Split(' ', StringSplitOptions.RemoveEmptyEntries)];
         if (command.IsEmpty && settings.Environment.TryGet("CREDENTIAL_FETCHER_TYPE", out Setting setting))
         {
@@ -121,11 +156,39 @@ internal static class IdentitySettings
         return command;
     }
 
-    /// <summary>Certificates issued by somebody else: asked for, or mounted where the platform puts them.</summary>
-    private static MountedFiles? Mounted(HostPaths paths, bool fileMounted)
+    /// <summary>ISTIO_META_TLS_CLIENT_* of proxyMetadata: what is shown to istiod where files are the identity.</summary>
+    private static MountedFiles? ClientFiles(SettingReader settings, HostPaths paths, bool fileMounted)
     {
-        MountedFiles platform = MountedFiles.In(paths.At("./var/run/secrets/workload-spiffe-credentials"));
-        return platform.Exist ? platform : fileMounted ? MountedFiles.In(paths.Certificates) : null;
+        string Named(string part) => settings.Proxy.Value["proxyMetadata"]?["ISTIO_META_TLS_CLIENT_" + part]?.ToString() ?? "";
+        string chain = Named("CERT_CHAIN"), key = Named("KEY"), roots = Named("ROOT_CERT");
+        if (!fileMounted || chain.Length == 0 || key.Length == 0) { return null; }
+        settings.Note("client certificate", chain, settings.Proxy.OriginOf("proxyMetadata"));
+        return new MountedFiles(paths.At(chain), paths.At(key), paths.At(roots.Length > 0 ? roots : "etc/certs/root-cert.pem"));
+    }
+
+    /// <summary>The workload's certificate issued by somebody else: mounted where the platform puts it, or asked for by FILE_MOUNTED_CERTS. Null: the CA issues it.</summary>
+    private static MountedFiles? Mounted(SettingReader settings, HostPaths paths, bool fileMounted, MountedFiles? client)
+    {
+        string folder = paths.At("./var/run/secrets/workload-spiffe-credentials");
+        string provider = settings.Text("CA_PROVIDER", "Citadel");
+        if (provider == "GkeWorkloadCertificate") { return Gke(settings, MountedFiles.OfGke(folder)); }
+        if (provider is not ("Citadel" or "") && settings.Environment.TryGet("CA_PROVIDER", out Setting ca))
+        {
+            settings.Mistake("CA_PROVIDER", ca, "is not supported", "Use Citadel or GkeWorkloadCertificate, or remove the line", 0);
+        }
+        if (MountedFiles.In(folder) is { Exist: true } platform) { return platform; }
+        MountedFiles classic = MountedFiles.In(paths.Certificates);
+        return !fileMounted ? null : classic.Exist ? classic : client ?? classic;
+    }
+
+    private static MountedFiles Gke(SettingReader settings, MountedFiles files)
+    {
+        string[] missing = [.. new[] { files.Chain, files.Key, files.Roots }.Where(f => !File.Exists(f))];
+        if (missing.Length > 0 && settings.Environment.TryGet("CA_PROVIDER", out Setting setting))
+        {
+            settings.Mistake("CA_PROVIDER", setting, $"needs {string.Join(", ", missing)}", "Mount the workload certificate there, or remove the line", 0);
+        }
+        return files;
     }
 
     private static ImmutableArray<string> ExtraRoots(SettingReader settings) =>
@@ -168,19 +231,5 @@ internal static class IdentitySettings
         KeyValuePair<string, Setting>[] found = [.. settings.Environment.All.Where(v => v.Key.Length > prefix.Length && v.Key.StartsWith(prefix, StringComparison.Ordinal))];
         foreach ((string name, Setting setting) in found) { settings.Note(name, setting.Value, setting.Origin); }
         return [.. found.Select(v => KeyValuePair.Create(v.Key[prefix.Length..], v.Value.Value))];
-    }
-
-    private static void Unsupported(SettingReader settings)
-    {
-        string provider = settings.Text("CA_PROVIDER", "Citadel");
-        if (provider is not ("Citadel" or "") && settings.Environment.TryGet("CA_PROVIDER", out Setting ca))
-        {
-            settings.Mistake("CA_PROVIDER", ca, "is not supported", "Use Citadel, or remove the line", 0);
-        }
-        string fetcher = settings.Text("CREDENTIAL_FETCHER_TYPE", "JWT");
-        if (fetcher is not ("JWT" or "" or "exec") && settings.Environment.TryGet("CREDENTIAL_FETCHER_TYPE", out Setting setting))
-        {
-            settings.Mistake("CREDENTIAL_FETCHER_TYPE", setting, "is not supported", "Use JWT, or exec with CREDENTIAL_FETCHER_COMMAND, or remove the line", 0);
-        }
     }
 }

@@ -9,7 +9,6 @@ internal static class UnsupportedSettings
     [
         ("ISTIO_BOOTSTRAP", Template, TemplateFix),
         ("ISTIO_KUBE_APP_PROBERS", "rewritten pod probes do not occur on a VM", "Remove the line; give the workload's probe as readinessProbe"),
-        ("COMPLIANCE_POLICY", "the agent's own TLS follows the host's policy (update-crypto-policies), not this setting", "Set the policy on the host"),
         ("ENVOY_SECURE_METRICS_PORT", "there is no mutual-TLS metrics listener", "Scrape 15090, or 15020 through the mesh"),
         ("ENVOY_SECURE_MERGED_METRICS_PORT", "there is no mutual-TLS metrics listener", "Scrape 15020 through the mesh"),
         ("GRPC_XDS_BOOTSTRAP", "no bootstrap for proxyless gRPC is written", "Remove the line"),
@@ -42,10 +41,6 @@ internal static class UnsupportedSettings
         if (settings.Proxy.Value["proxyBootstrapTemplatePath"]?.ToString() is { Length: > 0 })
         {
             settings.Warn("proxyBootstrapTemplatePath", settings.Proxy.OriginOf("proxyBootstrapTemplatePath"), Template, TemplateFix);
-        }
-        if (settings.Proxy.Value["privateKeyProvider"] is not null)
-        {
-            settings.Warn("privateKeyProvider", settings.Proxy.OriginOf("privateKeyProvider"), "keys are handed to Envoy as they are, without a key provider", "Remove the field");
         }
     }
 

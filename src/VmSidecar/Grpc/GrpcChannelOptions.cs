@@ -19,6 +19,9 @@ internal sealed record GrpcChannelOptions(
     TimeSpan KeepAliveTimeout,
     int MaxReceive)
 {
+    /// <summary>Told what the server's clock says where an answer has a Date header (RFC 9110 §6.6.1); null: nobody asks. gRPC servers send none, gateways before them do.</summary>
+    public Action<DateTimeOffset>? OnDate { get; init; }
+
     /// <summary>The defaults of the classic agent: PING after 30 s, dead after 10 s, 200 MiB, 10 s to connect.</summary>
     public static GrpcChannelOptions For(string target, Func<SslClientAuthenticationOptions>? tls = null, string? authority = null) =>
         new(target, tls, authority, TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(30), TimeSpan.FromSeconds(10), 200 * 1024 * 1024);

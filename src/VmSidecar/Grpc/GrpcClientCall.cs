@@ -107,6 +107,7 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
     {
         _received = await _response!.WaitAsync(stop);
         HttpResponseHeaders headers = _received.Headers;
+        if (headers.Date is { } date) { options.OnDate?.Invoke(date); }
         if (GrpcMetadata.ReadStatus(First(headers, GrpcMetadata.Status), First(headers, GrpcMetadata.Message)) is { } status)
         {
             Finish(FromPeer(status)); // trailers-only

@@ -13,6 +13,7 @@ internal sealed partial class GrpcExchange(GrpcServerOptions options, IReadOnlyD
 {
     public async Task RunAsync(HttpContext http)
     {
+        if (options.Date is { } date) { http.Response.Headers.Date = date()?.ToString("R") ?? ""; }
         if (!GrpcMetadata.IsGrpc(http.Request.ContentType)) // 1
         {
             http.Response.StatusCode = StatusCodes.Status415UnsupportedMediaType;

@@ -28,6 +28,9 @@ internal sealed record GrpcServerOptions(
     Func<SslServerAuthenticationOptions>? Tls,
     int MaxReceive)
 {
+    /// <summary>What the Date header of answers says, null for none; unset: the time, as Kestrel writes it.</summary>
+    public Func<DateTimeOffset?>? Date { get; init; }
+
     /// <summary>A server on a unix socket with a 200 MiB message limit.</summary>
     public static GrpcServerOptions OnSocket(string name, string path) => new(name, path, null, null, 200 * 1024 * 1024);
 }

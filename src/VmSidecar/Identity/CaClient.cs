@@ -36,7 +36,7 @@ internal sealed partial class CaClient(IdentityOptions options, IstiodAccess ist
 
     /// <summary>Sends the request until it is answered, refused for good, or the attempts are used up.</summary>
     /// <param name="csrPem">The signing request.</param>
-    /// <param name="quiet">True during an outage that has been told already: retries are then logged at debug level.</param>
+    /// <param name="quiet">True during an outage that has been told already. Else the first retry is a warning; the others are debug lines always.</param>
     /// <param name="stop">Ends the operation.</param>
     public async Task<CaResult> SignAsync(string csrPem, bool quiet, CancellationToken stop)
     {
@@ -50,7 +50,7 @@ internal sealed partial class CaClient(IdentityOptions options, IstiodAccess ist
             if (result.Failure is not { MayRetrySoon: true } || attempt == Attempts || time.GetElapsedTime(begin) > OperationLimit) { break; }
             TimeSpan wait = Waits.After(attempt, Random.Shared.NextDouble());
             string shown = Logging.GoDuration.Format(wait);
-            Retrying(log, quiet ? LogLevel.Debug : LogLevel.Warning, attempt, shown);
+            Retrying(log, quiet || attempt > 1 ? LogLevel.Debug : LogLevel.Warning, attempt, shown); // the first tells of the change
             _retries.Add();
             await Task.Delay(wait, time, stop);
         }

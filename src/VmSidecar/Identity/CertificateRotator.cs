@@ -2,7 +2,6 @@ using System.Security.Cryptography.X509Certificates;
 
 using VmSidecar.Configuration;
 using VmSidecar.Lifecycle;
-using VmSidecar.Linux.Processes;
 using VmSidecar.Logging;
 using VmSidecar.Metrics;
 
@@ -28,7 +27,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Task _run = Task.CompletedTask;
-    private readonly TokenCommand _tokenCommand;
+    private readonly TokenRefresher? _tokenSource;
     private readonly MountedCertificates? _mounted;
     private string _caRoots = "";
 
@@ -44,8 +43,8 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         _log = new IdentityLog(use.Logs);
         _alarm = new RotationAlarm(options, istiod, _log, use.Time, Status);
         _schedule = new RotationSchedule(options, use.Time);
-        _tokenCommand = new TokenCommand(options, new CommandRunner(TimeSpan.FromSeconds(30), use.Time), use.Time, use.Logs.CreateLogger("default"));
-        _mounted = options.Mounted is { } files ? new MountedCertificates(files, secrets, Status, use.Time, use.Logs.CreateLogger("cache")) : null;
+        _tokenSource = TokenRefresher.For(options, use.Time, use.Logs.CreateLogger("default"));
+        _mounted = options.Mounted is { } files ? new MountedCertificates(files, secrets, _files, Status, use.Time, use.Logs.CreateLogger("cache")) : null;
         _alarm.Meters = new IdentityMeters(use, secrets, Status);
     }
 
@@ -59,14 +58,14 @@ internal sealed class CertificateRotator : IComponent, IDisposable
     public Task StartAsync(CancellationToken startup)
     {
         _log.JwtPolicy(_options.JwtPolicy);
-        if (_mounted is not null)
+        if (_options.TokenSource != TokenSourceKind.File) { _log.Fetcher(_options.TokenSource.ToString(), _options.TrustDomain); }
+        if (_mounted is not null) { _log.FilesOnly(); }
+        else if (!_options.IsExternal)
         {
-            _log.FilesOnly();
-            _run = RunToEndAsync(_stop.Token);
-            return Task.CompletedTask;
+            _log.CaEndpoint(_options.CaAddress);
+            _log.UsingCa(_options.CaAddress, _options.CaRootFile);
+            _istiod.News.Hold();
         }
-        _log.CaEndpoint(_options.CaAddress);
-        _log.UsingCa(_options.CaAddress, _options.CaRootFile);
         _run = RunToEndAsync(_stop.Token);
         return Task.CompletedTask;
     }
@@ -85,24 +84,48 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         await Task.Yield(); // generating a key takes tens of milliseconds: not on the thread that starts the agent
         try
         {
-            await (_mounted is null ? RunAsync(stop) : _mounted.RunAsync(_trust, (own, anchors) => PemBundle.Merge([own, anchors ?? "", .. _options.ExtraRoots]), stop));
+            using var token = new FileChanges([_options.TokenFile, _options.PersistentTokenFile], _time);
+            await (_options.IsExternal ? WatchTokenAsync(token, stop) : _mounted is null ? RunAsync(token, stop) : RunMountedAsync(token, stop));
             _completion.TrySetResult();
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { _completion.TrySetResult(); }
         catch (Exception e) { _completion.TrySetException(e); } // a bug: ComponentStack says so and ends the process
     }
 
-    private async Task RunAsync(CancellationToken stop)
+    /// <summary>Somebody else issues, into files. The token, which still opens streams, is kept fresh beside it.</summary>
+    private async Task RunMountedAsync(FileChanges token, CancellationToken stop)
     {
-        using var token = new FileChanges([_options.TokenFile, _options.PersistentTokenFile], _time);
+        using var both = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        Task files = _mounted!.RunAsync(_trust, (own, anchors) => PemBundle.Merge([own, anchors ?? "", .. _options.ExtraRoots]), both.Token);
+        Task watch = _tokenSource is null ? files : WatchTokenAsync(token, both.Token);
+        await await Task.WhenAny(files, watch); // neither ends but by cancellation or a fault
+    }
+
+    /// <summary>No certificate is asked for; the token is kept fresh where the agent fetches it, and how it stands is told.</summary>
+    private async Task WatchTokenAsync(FileChanges token, CancellationToken stop)
+    {
+        while (true) // ends by cancellation only
+        {
+            if (_tokenSource is not null) { await _tokenSource.RefreshAsync(refused: false, stop); }
+            if (_options.IsExternal) { _alarm.LookAtToken(); }
+            using var nap = CancellationTokenSource.CreateLinkedTokenSource(stop);
+            Task changed = token.ChangedAsync(nap.Token);
+            await SleepAsync(RotationPolicy.LongestSleep, changed, changed, stop);
+            await nap.CancelAsync();
+            await changed.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private async Task RunAsync(FileChanges token, CancellationToken stop)
+    {
         await LoadAsync(stop);
         Task tokenChanged = token.ChangedAsync(stop);
         while (true) // ends by cancellation only
         {
-            await _tokenCommand.RefreshAsync(_alarm.IsUnauthenticated, stop);
+            if (_tokenSource is not null) { await _tokenSource.RefreshAsync(_alarm.IsUnauthenticated, stop); }
             (string? anchors, Task trustChanged) = _trust.Anchors.Watch();
             await MergeRootsAsync(anchors, stop);
-            _alarm.Look(_secrets.Current, _schedule.Failures);
+            _alarm.Look(_secrets.Current, _schedule.Failures, _schedule.RenewAt);
             TimeSpan due = _schedule.Due(_secrets.Current);
             if (due <= TimeSpan.Zero)
             {
@@ -143,7 +166,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         _schedule.Issued(found);
         _secrets.Set(found with { RootsPem = Merged(_trust.Anchors.Current) });
         _log.Loaded(_options.OutputDirectory!, GoDuration.Format(found.NotAfter - _time.GetUtcNow()));
-        _alarm.Succeeded(found, 0);
+        _alarm.Succeeded(found, 0, _schedule.RenewAt);
     }
 
     private async Task IssueAsync(CancellationToken stop)
@@ -167,7 +190,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         _secrets.Set(fresh);
         await _files.WriteAsync(fresh, stop);
         _alarm.CheckClock(fresh, result);
-        _alarm.Succeeded(fresh, failures);
+        _alarm.Succeeded(fresh, failures, _schedule.RenewAt);
     }
 
     private WorkloadSecrets Secrets(CaResult result, KeyPair key)

@@ -19,4 +19,7 @@ internal interface IIstiodAccess
 
     /// <summary>Says why istiod may have refused (token and certificate read locally): one line for the log.</summary>
     string ExplainRefusal(GrpcStatus status);
+
+    /// <summary>True when an explanation is news: nobody has told it since istiod last answered. It then counts as told.</summary>
+    bool Tell(string explanation);
 }

@@ -12,6 +12,8 @@ internal sealed partial class IdentityLog(ILoggerFactory logs)
 
     public void JwtPolicy(string policy) => JwtPolicyLine(_default, policy);
 
+    public void Fetcher(string kind, string domain) => FetcherLine(_default, kind, domain);
+
     public void FilesOnly() => FilesOnlyLine(_default);
 
     public void CaEndpoint(string address) => CaEndpointLine(_default, address);
@@ -34,15 +36,13 @@ internal sealed partial class IdentityLog(ILoggerFactory logs)
 
     public void RenewalFailed(string error) => RenewalFailedLine(_cache, error);
 
-    public void Advice(string advice) => AdviceLine(_ca, advice);
-
     public void Again(int failures) => AgainLine(_ca, failures);
 
     public void Lapsing(string left, string advice) => LapsingLine(_ca, left, advice);
 
     public void Lapsed(string when, string advice) => LapsedLine(_ca, when, advice);
 
-    public void WillLapse(string problem, string renewal) => WillLapseLine(_ca, problem, renewal);
+    public void WillLapse(string problem) => WillLapseLine(_ca, problem);
 
     public void ClockOff(string by, string direction) => ClockOffLine(_ca, by, direction);
 
@@ -78,9 +78,6 @@ internal sealed partial class IdentityLog(ILoggerFactory logs)
     [LoggerMessage(10, LogLevel.Error, "resource:default failed to sign: create certificate: {Error}")]
     private static partial void RenewalFailedLine(ILogger log, string error);
 
-    [LoggerMessage(11, LogLevel.Warning, "{Advice}")]
-    private static partial void AdviceLine(ILogger log, string advice);
-
     [LoggerMessage(12, LogLevel.Information, "signing works again after {Failures} failed operations")]
     private static partial void AgainLine(ILogger log, int failures);
 
@@ -90,14 +87,17 @@ internal sealed partial class IdentityLog(ILoggerFactory logs)
     [LoggerMessage(14, LogLevel.Critical, "the workload certificate has ended at {When}; this VM is out of the mesh: {Advice}")]
     private static partial void LapsedLine(ILogger log, string when, string advice);
 
-    [LoggerMessage(15, LogLevel.Warning, "{Problem} and nothing else can prove this VM's identity at the next renewal ({Renewal}). Set PROV_CERT and OUTPUT_CERTS to one folder, or provide a new token in time")]
-    private static partial void WillLapseLine(ILogger log, string problem, string renewal);
+    [LoggerMessage(15, LogLevel.Warning, "{Problem}")]
+    private static partial void WillLapseLine(ILogger log, string problem);
 
     [LoggerMessage(16, LogLevel.Warning, "this clock is at least {By} {Direction} istiod's; peers may refuse certificates. Set the clock (timedatectl, chrony)")]
     private static partial void ClockOffLine(ILogger log, string by, string direction);
 
     [LoggerMessage(17, LogLevel.Warning, "istiod issues for trust domain {Issued}, TRUST_DOMAIN says {Configured}. Correct TRUST_DOMAIN in cluster.env")]
     private static partial void OtherTrustDomainLine(ILogger log, string issued, string configured);
+
+    [LoggerMessage(11, LogLevel.Information, "using credential fetcher of {Kind} type in {Domain} trust domain")]
+    private static partial void FetcherLine(ILogger log, string kind, string domain);
 
     [LoggerMessage(18, LogLevel.Information, "workload certificate files detected, creating secret manager without caClient")]
     private static partial void FilesOnlyLine(ILogger log);

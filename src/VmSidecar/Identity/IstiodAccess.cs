@@ -25,6 +25,7 @@ internal sealed partial class IstiodAccess : IIstiodAccess
     private volatile string? _refused;
     private volatile string? _presented;
     private volatile string? _told;
+    private long _offset = long.MinValue;
 
     public IstiodAccess(IdentityOptions identity, XdsOptions xds, TimeProvider time, ILoggerFactory logs)
     {
@@ -38,6 +39,11 @@ internal sealed partial class IstiodAccess : IIstiodAccess
 
     /// <summary>The token of this VM.</summary>
     public TokenFile Token { get; }
+
+    /// <summary>What has been told of refusals, by CA calls and streams together.</summary>
+    public RefusalNews News { get; } = new();
+
+    public bool Tell(string explanation) => News.Tell(explanation);
 
     /// <summary>Roots an operator put where OUTPUT_CERTS writes; the writer of certificates tells it what is its own.</summary>
     public ProvidedRoots Provided => _provided;
@@ -58,7 +64,7 @@ internal sealed partial class IstiodAccess : IIstiodAccess
     {
         using CertificatePair? pair = LoadPair(out _, out string reason);
         string? token = Token.Read(out string? tokenFile);
-        return RefusalDoctor.Explain(status, new RefusalEvidence(_identity, pair, reason, token, tokenFile, _time.GetUtcNow()));
+        return RefusalDoctor.Explain(status, new RefusalEvidence(_identity, pair, reason, token, tokenFile, _time.GetUtcNow()) { ClockOffset = MeasuredOffset ?? TimeSpan.Zero });
     }
 
     /// <summary>
@@ -71,7 +77,11 @@ internal sealed partial class IstiodAccess : IIstiodAccess
     public void NoteAnswered()
     {
         if (_presented is not null && _refused == _presented) { _refused = null; }
+        News.Over();
     }
+
+    /// <summary>How far this clock is ahead of the server's by the latest Date header; null: none came.</summary>
+    public TimeSpan? MeasuredOffset => Interlocked.Read(ref _offset) is var ticks and not long.MinValue ? TimeSpan.FromTicks(ticks) : null;
 
     /// <summary>True when the latest connection presented a certificate.</summary>
     public bool HasPresented => _presented is not null;
@@ -81,7 +91,7 @@ internal sealed partial class IstiodAccess : IIstiodAccess
     {
         problem = PairProblem.Missing;
         reason = "PROV_CERT is not set";
-        MountedFiles? files = _identity.ProvisionedDirectory is { } folder ? MountedFiles.In(folder) : _identity.Mounted;
+        MountedFiles? files = _identity.ProvisionedDirectory is { } folder ? MountedFiles.In(folder) : _identity.ClientFiles ?? _identity.Mounted;
         return files is null ? null : CertificatePair.Load(files.Chain, files.Key, out problem, out reason);
     }
 
@@ -94,6 +104,7 @@ internal sealed partial class IstiodAccess : IIstiodAccess
         {
             KeepAliveInterval = _identity.KeepAliveInterval,
             KeepAliveTimeout = _identity.KeepAliveTimeout,
+            OnDate = date => Interlocked.Exchange(ref _offset, ClockOffset.Measured(date, _time.GetUtcNow()).Ticks),
         };
 
     private SslClientAuthenticationOptions Tls(string name, string? rootFile)
@@ -102,7 +113,8 @@ internal sealed partial class IstiodAccess : IIstiodAccess
         return new SslClientAuthenticationOptions
         {
             TargetHost = name,
-            EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
+            EnabledSslProtocols = TlsPolicy.Protocols(_identity.Compliance),
+            CipherSuitesPolicy = TlsPolicy.Suites(_identity.Compliance),
             CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
             ApplicationProtocols = [SslApplicationProtocol.Http2],
             AllowTlsResume = false, // a resumed session would keep the identity of the old certificate

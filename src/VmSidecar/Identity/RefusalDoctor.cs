@@ -12,7 +12,14 @@ namespace VmSidecar.Identity;
 /// <param name="Token">The token, null when there is none. Never logged.</param>
 /// <param name="TokenFile">Where it is, or should be.</param>
 /// <param name="Now">This host's clock.</param>
-internal sealed record RefusalEvidence(IdentityOptions Options, CertificatePair? Pair, string PairReason, string? Token, string? TokenFile, DateTimeOffset Now);
+internal sealed record RefusalEvidence(IdentityOptions Options, CertificatePair? Pair, string PairReason, string? Token, string? TokenFile, DateTimeOffset Now)
+{
+    /// <summary>How far this clock is ahead of istiod's where that was measured (negative: behind); zero: not measured, or not off.</summary>
+    public TimeSpan ClockOffset { get; init; }
+
+    /// <summary>What istiod's clock says, as far as that was measured: it is the one that counts.</summary>
+    public DateTimeOffset ServerNow => Now - ClockOffset;
+}
 
 /// <summary>Pure: says in one line why istiod probably refused and what to do. istiod answers every bad token with the same words, so the token and the certificate are read here.</summary>
 internal static class RefusalDoctor
@@ -20,8 +27,14 @@ internal static class RefusalDoctor
     private const string Renew = "Run 'istioctl x workload entry configure' again and copy its istio-token to this VM; it is picked up at once";
     private const string Audience = "istio-ca";
 
-    /// <summary>The line for the log: reason, then the fix.</summary>
-    public static string Explain(GrpcStatus status, RefusalEvidence seen) => status.Code switch
+    /// <summary>The line for the log: reason, then the fix; a clock that was measured to be off comes first, as it explains the rest.</summary>
+    public static string Explain(GrpcStatus status, RefusalEvidence seen)
+    {
+        string clock = ClockOffset.Words(seen.ClockOffset, seen.Options.ClockTolerance);
+        return clock.Length == 0 ? Reason(status, seen) : $"{clock}. Set it (timedatectl, chrony). {Reason(status, seen)}";
+    }
+
+    private static string Reason(GrpcStatus status, RefusalEvidence seen) => status.Code switch
     {
         GrpcStatusCode.Unauthenticated => Unauthenticated(seen),
         GrpcStatusCode.Unavailable when TokenProblem(seen) is { } token && CertificateProblem(seen) is { } certificate => $"{status.Message}; besides, {token}, and {certificate}. {Renew}",
@@ -38,8 +51,9 @@ internal static class RefusalDoctor
     {
         if (seen.Token is null) { return seen.TokenFile is null ? "no token is configured" : $"there is no token in {seen.TokenFile}"; }
         if (!TokenClaims.TryParse(seen.Token, out TokenClaims? claims)) { return $"{seen.TokenFile} does not hold a JWT"; }
-        if (claims.Expires is { } end && end <= seen.Now) { return $"the token in {seen.TokenFile} has expired at {Utc(end)}"; }
-        if (claims.NotBefore is { } begin && begin > seen.Now) { return $"the token in {seen.TokenFile} is not valid before {Utc(begin)}; this clock says {Utc(seen.Now)} and may be behind"; }
+        if (claims.Expires is { } end && end <= seen.ServerNow) { return $"the token in {seen.TokenFile} has expired at {Utc(end)}"; }
+        if (claims.NotBefore is { } begin && begin > seen.ServerNow) { return $"the token in {seen.TokenFile} is not valid before {Utc(begin)}; this clock says {Utc(seen.Now)}{(seen.ClockOffset == TimeSpan.Zero ? " and may be behind" : "")}"; }
+        if (seen.Options.TokenSource == TokenSourceKind.GoogleComputeEngine) { return null; } // names a machine for the mesh, not a service account for istiod
         if (claims.Audiences.Length > 0 && !claims.Audiences.Contains(Audience)) { return $"the token in {seen.TokenFile} is for audience {string.Join(", ", claims.Audiences)}, not {Audience}"; }
         if (claims.Workload is not { } workload) { return $"the token in {seen.TokenFile} is of '{claims.Subject}', which is no service account"; }
         if (workload.Namespace != seen.Options.Namespace || workload.Account != seen.Options.ServiceAccount)
@@ -53,8 +67,8 @@ internal static class RefusalDoctor
     public static string? CertificateProblem(RefusalEvidence seen)
     {
         if (seen.Pair is not { } pair) { return $"there is no usable client certificate ({seen.PairReason})"; }
-        if (pair.NotAfter <= seen.Now) { return $"the client certificate has expired at {Utc(pair.NotAfter)}"; }
-        if (pair.NotBefore > seen.Now) { return $"the client certificate is not valid before {Utc(pair.NotBefore)}; this clock says {Utc(seen.Now)}"; }
+        if (pair.NotAfter <= seen.ServerNow) { return $"the client certificate has expired at {Utc(pair.NotAfter)}"; }
+        if (pair.NotBefore > seen.ServerNow) { return $"the client certificate is not valid before {Utc(pair.NotBefore)}; this clock says {Utc(seen.Now)}"; }
         return SpiffeName.Of(pair.Leaf) is { } name && !SpiffeName.SameWorkload(name, seen.Options.SpiffeId) ? $"the client certificate is for {name}, but this VM is {seen.Options.SpiffeId}" : null;
     }
 

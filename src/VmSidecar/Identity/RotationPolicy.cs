@@ -14,6 +14,16 @@ internal static class RotationPolicy
     /// <summary>Longest sleep: after a suspend or a step of the clock the wall clock is looked at again within it.</summary>
     public static readonly TimeSpan LongestSleep = TimeSpan.FromMinutes(1);
 
+    /// <summary>So long before its end a token that nothing stands in for is worth a warning.</summary>
+    public static readonly TimeSpan TokenMargin = TimeSpan.FromMinutes(15);
+
+    /// <summary>Certificates of somebody else's: no failure is seen here, so the same quarter of the lifetime alone decides.</summary>
+    public static IdentityCondition MountedCondition(WorkloadSecrets? held, DateTimeOffset now) =>
+        held is null ? IdentityCondition.None
+        : held.NotAfter <= now ? IdentityCondition.Lapsed
+        : held.NotAfter - now < (held.NotAfter - held.NotBefore) / 4 ? IdentityCondition.Lapsing
+        : IdentityCondition.Good;
+
     /// <summary>How long after <paramref name="created"/> renewal begins: the lifetime less the grace share, which is offset by up to the jitter either way.</summary>
     public static TimeSpan RenewAfter(DateTimeOffset created, DateTimeOffset expires, double ratio, double jitter, double random, bool up)
     {

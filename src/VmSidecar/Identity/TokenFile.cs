@@ -7,6 +7,7 @@ namespace VmSidecar.Identity;
 /// <summary>Reads the service-account token at every use: the mounted file, else its persistent copy (on a VM <c>/var/run</c> is gone after a reboot). Says once when it is missing and once when it is back.</summary>
 internal sealed partial class TokenFile(IdentityOptions options, ILogger log)
 {
+    private const string MockToken = "test_token"; // CREDENTIAL_FETCHER_TYPE=Mock, as the classic agent has it
     private volatile bool _missing;
 
     /// <summary>The token without white space; null when there is none. Never logged.</summary>
@@ -16,6 +17,7 @@ internal sealed partial class TokenFile(IdentityOptions options, ILogger log)
     public string? Read(out string? path)
     {
         path = options.TokenFile;
+        if (options.TokenSource == TokenSourceKind.Mock) { return MockToken; }
         string? first = Try(options.TokenFile, out string problem);
         if (first is null && Try(options.PersistentTokenFile, out _) is { Length: > 0 } copy)
         {

@@ -46,7 +46,7 @@ internal sealed class DeltaDialect(SecretContext use) : ISecretDialect
         {
             SystemVersionInfo = SecretMessages.NextVersion(use.Time.GetUtcNow()), TypeUrl = SecretMessages.TypeUrl, Nonce = _lastNonce, RemovedResources = { _removed },
         };
-        response.Resources.AddRange(secrets.Select(s => new Resource { Name = s.Name, Version = VersionOf(s.Value), Resource_ = SecretMessages.Encode(s.Name, s.Value, use.Catalog.CrlFile) }));
+        response.Resources.AddRange(secrets.Select(s => new Resource { Name = s.Name, Version = VersionOf(s.Value), Resource_ = SecretMessages.Encode(s.Name, s.Value, use.Catalog.CrlFile, use.Catalog.KeyProvider) }));
         _removed.Clear();
         if (secrets.Count > 0) { use.Log.Pushed(secrets); }
         use.Meters.Pushes.Add();

@@ -16,6 +16,9 @@ internal sealed class SecretCatalog(SdsOptions options, Published<WorkloadSecret
     /// <summary>The CRL to name in every set of anchors; null while there is none.</summary>
     public string? CrlFile => options.CrlFile is { } file && File.Exists(file) ? file : null;
 
+    /// <summary>What Envoy is to use private keys through; null: nothing.</summary>
+    public KeyProviderOptions? KeyProvider => options.KeyProvider;
+
     /// <summary>False when the name means nothing here.</summary>
     public bool TryOpen(string name, [NotNullWhen(true)] out ISecretFeed? feed)
     {

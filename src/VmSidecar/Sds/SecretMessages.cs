@@ -3,6 +3,7 @@ using System.Globalization;
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 
+using VmSidecar.Configuration;
 using VmSidecar.Proto.Tls;
 
 namespace VmSidecar.Sds;
@@ -15,7 +16,11 @@ internal static class SecretMessages
     private static long _counter;
 
     /// <summary>One secret under the name it was asked for by.</summary>
-    public static Any Encode(string name, SecretValue value, string? crlFile)
+    /// <param name="name">As asked for.</param>
+    /// <param name="value">The content.</param>
+    /// <param name="crlFile">Named beside trust anchors; null: none.</param>
+    /// <param name="provider">What Envoy is to use the key through; null: nothing.</param>
+    public static Any Encode(string name, SecretValue value, string? crlFile, KeyProviderOptions? provider)
     {
         var secret = new Secret { Name = name };
         if (value.RootsPem is { } roots)
@@ -25,7 +30,9 @@ internal static class SecretMessages
         }
         else
         {
-            secret.TlsCertificate = new TlsCertificate { CertificateChain = Inline(value.ChainPem!), PrivateKey = Inline(value.KeyPem!) };
+            secret.TlsCertificate = new TlsCertificate { CertificateChain = Inline(value.ChainPem!) };
+            if (provider is null) { secret.TlsCertificate.PrivateKey = Inline(value.KeyPem!); }
+            else { secret.TlsCertificate.PrivateKeyProvider = Through(provider, value.KeyPem!); }
         }
         return new Any { TypeUrl = TypeUrl, Value = secret.ToByteString() };
     }
@@ -36,6 +43,13 @@ internal static class SecretMessages
 
     /// <summary>A fresh nonce: UUID v4 text.</summary>
     public static string NextNonce() => Guid.NewGuid().ToString();
+
+    /// <summary>The key within the provider's configuration; it then stands nowhere else in the secret.</summary>
+    private static PrivateKeyProvider Through(KeyProviderOptions provider, string keyPem)
+    {
+        var config = new PrivateKeyMethodConfig { PrivateKey = Inline(keyPem), PollDelay = Duration.FromTimeSpan(provider.PollDelay) };
+        return new PrivateKeyProvider { ProviderName = provider.Name, Fallback = provider.Fallback, TypedConfig = new Any { TypeUrl = provider.TypeUrl, Value = config.ToByteString() } };
+    }
 
     private static DataSource Inline(string pem) => new() { InlineBytes = ByteString.CopyFromUtf8(pem) };
 }

@@ -171,11 +171,7 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
             XdsLog.OwnLost(context.Log, context.Istiod.Address, $"{(context.Time.GetUtcNow() - since).TotalSeconds:0}s", Trouble);
             _warned = true;
         }
-        else if (!_warned && !RefusalReporter.IsRefusal(status))
-        {
-            XdsLog.OwnFailed(context.Log, context.Istiod.Address, Trouble);
-            _warned = true;
-        }
+        else if (!_warned && !RefusalReporter.IsRefusal(status)) { _warned = context.Refusals.CannotOpen(status); }
     }
 
     private async Task SettleAsync(bool delta, CancellationToken stop)

@@ -5,7 +5,10 @@ using VmSidecar.Identity;
 
 namespace VmSidecar.Xds;
 
-/// <summary>Says why istiod refuses this VM, once per change of reason: istiod itself never tells (reference: the agent must read the token to say so). Owned by <see cref="XdsProxy"/>.</summary>
+/// <summary>
+/// Says why istiod refuses this VM or cannot be reached, once per change of reason and only where the CA side has not said the same: istiod itself
+/// never tells (reference: the agent must read the token to say so). Owned by <see cref="XdsProxy"/>.
+/// </summary>
 internal sealed class RefusalReporter(IIstiodAccess access, string address, ILogger log)
 {
     private readonly Lock _gate = new();
@@ -18,9 +21,20 @@ internal sealed class RefusalReporter(IIstiodAccess access, string address, ILog
         lock (_gate)
         {
             if (_said == status) { return; }
+            string why = access.ExplainRefusal(status);
+            if (!access.Tell(why)) { return; } // another asks again, and tells if the reason has become another
             _said = status;
+            XdsLog.Refused(log, address, why);
         }
-        XdsLog.Refused(log, address, access.ExplainRefusal(status));
+    }
+
+    /// <summary>No stream could be opened. True when that was told now, or by the CA side.</summary>
+    public bool CannotOpen(GrpcStatus status)
+    {
+        string why = access.ExplainRefusal(status);
+        if (!access.Tell(why)) { return false; }
+        XdsLog.OwnFailed(log, address, why.StartsWith(status.Message, StringComparison.Ordinal) ? $"{status}{why[status.Message.Length..]}" : status.ToString());
+        return true;
     }
 
     /// <summary>A stream was opened and died before any answer: with TLS 1.3 a refused client certificate shows like that, and identity wants to know.</summary>

@@ -157,7 +157,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
                 break;
             default:
                 (End.Expected ? context.Metrics.IstiodCancelled : context.Metrics.IstiodErrors).Add();
-                if (End.Expected) { XdsLog.UpstreamEnded(context.Log, End.Said, id); } else { XdsLog.UpstreamFailed(context.Log, End.Said, id); }
+                if (End.Expected || RefusalReporter.IsRefusal(End.Status)) { XdsLog.UpstreamEnded(context.Log, End.Said, id); } else { XdsLog.UpstreamFailed(context.Log, End.Said, id); }
                 context.Refusals.Ended(End.Status);
                 if (Phase != JointPhase.Up) { context.Refusals.DiedUnanswered(End.Status); }
                 break;

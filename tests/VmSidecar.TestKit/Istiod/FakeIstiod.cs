@@ -95,7 +95,7 @@ internal sealed class FakeIstiod : IAsyncDisposable
     public async Task StartAsync()
     {
         Ads.MarksDisconnects = true;
-        var options = new GrpcServerOptions("istiod", null, new IPEndPoint(IPAddress.Loopback, 0), Options.Plaintext ? null : Tls.ForConnection, Options.MaxReceive);
+        var options = new GrpcServerOptions("istiod", null, new IPEndPoint(IPAddress.Loopback, 0), Options.Plaintext ? null : Tls.ForConnection, Options.MaxReceive) { Date = () => Options.SendsDate ? Options.Time.GetUtcNow() : null };
         var methods = new Dictionary<string, GrpcHandler> { [AdsService.Sotw] = Ads.SotwAsync, [AdsService.Delta] = Ads.DeltaAsync };
         if (!Options.Plaintext) { methods[CertificateService.Method] = Ca.HandleAsync; }
         _server = new GrpcServer(options, methods, Options.Log);

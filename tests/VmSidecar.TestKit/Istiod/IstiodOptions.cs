@@ -53,5 +53,8 @@ internal sealed record IstiodOptions
     /// <summary>Largest message accepted, bytes: istiod's own 4 MiB.</summary>
     public int MaxReceive { get; init; } = 4 * 1024 * 1024;
 
+    /// <summary>Answers carry a Date header, as behind a gateway. The real one sends none.</summary>
+    public bool SendsDate { get; init; }
+
     public ILogger Log { get; init; } = NullLogger.Instance;
 }

@@ -19,7 +19,7 @@ public sealed class OtherSourcesTests
         await using RotatorBench bench = await RotatorBench.ProvisionedAsync();
         File.Delete(bench.Options.TokenFile!);
         File.WriteAllText(bench.Folder.At("printed"), bench.Istiod.Tokens.Make(Some.Namespace, Some.Account));
-        bench.Options = bench.Options with { TokenCommand = ["cat", bench.Folder.At("printed")], OutputDirectory = null };
+        bench.Options = bench.Options with { TokenSource = TokenSourceKind.Exec, TokenCommand = ["cat", bench.Folder.At("printed")], OutputDirectory = null };
         bench.Boot();
         await bench.FirstAsync();
         Assert.Equal("Bearer " + File.ReadAllText(bench.Folder.At("printed")), bench.Istiod.Ca.Calls.Single().Authorization);
@@ -39,7 +39,7 @@ public sealed class OtherSourcesTests
     {
         await using RotatorBench bench = await RotatorBench.ProvisionedAsync();
         File.Delete(bench.Options.TokenFile!);
-        bench.Options = bench.Options with { TokenCommand = [program] };
+        bench.Options = bench.Options with { TokenSource = TokenSourceKind.Exec, TokenCommand = [program] };
         bench.Boot();
         await bench.StartAsync();
         await bench.UntilAsync(s => s.Failures >= 3, TimeSpan.FromSeconds(40));

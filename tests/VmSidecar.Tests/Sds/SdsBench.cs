@@ -21,11 +21,11 @@ internal sealed class SdsBench : IAsyncDisposable
     private const string Service = "/envoy.service.secret.v3.SecretDiscoveryService/";
     private readonly SdsServer _server;
 
-    public SdsBench(string? crl = null, TimeProvider? time = null)
+    public SdsBench(string? crl = null, TimeProvider? time = null, Func<SdsOptions, SdsOptions>? change = null)
     {
         Socket = Folder.At("uds", "socket");
         var options = new SdsOptions([Socket, Folder.At("SDS")], crl, new HostPaths(Folder.Path));
-        _server = new SdsServer(options, Secrets, Status, new Instruments(time ?? TimeProvider.System, Log, Metrics));
+        _server = new SdsServer(change?.Invoke(options) ?? options, Secrets, Status, new Instruments(time ?? TimeProvider.System, Log, Metrics));
     }
 
     public Folder Folder { get; } = new();
@@ -35,9 +35,9 @@ internal sealed class SdsBench : IAsyncDisposable
     public Published<WorkloadSecrets> Secrets { get; } = new();
     public Published<IdentityStatus> Status { get; } = new();
 
-    public static async Task<SdsBench> StartedAsync(string? crl = null, TimeProvider? time = null)
+    public static async Task<SdsBench> StartedAsync(string? crl = null, TimeProvider? time = null, Func<SdsOptions, SdsOptions>? change = null)
     {
-        var bench = new SdsBench(crl, time);
+        var bench = new SdsBench(crl, time, change);
         await bench._server.StartAsync(CancellationToken.None);
         return bench;
     }

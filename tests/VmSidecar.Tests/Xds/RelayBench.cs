@@ -150,6 +150,14 @@ internal sealed class RelayBench : IAsyncDisposable
             Explained.Add(status);
             return "the token has expired";
         }
+
+        public bool Tell(string explanation)
+        {
+            Told.Add(explanation);
+            return true;
+        }
+
+        public List<string> Told { get; } = [];
     }
 }
 

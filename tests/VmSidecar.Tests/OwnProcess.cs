@@ -1,0 +1,42 @@
+using System.Diagnostics;
+
+using VmSidecar.TestKit;
+
+using Xunit;
+
+namespace VmSidecar.Tests;
+
+/// <summary>
+/// Runs one explicit test of this assembly in a process of its own. What a test says about the memory of the whole process is about that test
+/// only there: beside others the heap holds hundreds of megabytes of theirs, which come and go (GC.GetTotalMemory settles within 5 % of all of it).
+/// </summary>
+internal static class OwnProcess
+{
+    private const int LongestRun = 5; // deadlines: one event may take one, this is a few hundred of them
+
+    /// <summary>Fails with the other process's output when the test fails there, or does not run at all.</summary>
+    public static async Task RunAsync(string method)
+    {
+        using var process = new Process { StartInfo = StartInfo(method) };
+        process.Start();
+        Task<string> output = process.StandardOutput.ReadToEndAsync(), errors = process.StandardError.ReadToEndAsync();
+        using var limit = new CancellationTokenSource(Test.Deadline * LongestRun);
+        try { await process.WaitForExitAsync(limit.Token); }
+        catch (OperationCanceledException)
+        {
+            process.Kill(entireProcessTree: true);
+            throw new TimeoutException($"{method} did not end in its own process\n{await output}\n{await errors}");
+        }
+        string said = await output + await errors;
+        Assert.True(process.ExitCode == 0, said);
+        Assert.Contains("Total: 1, Errors: 0, Failed: 0, Skipped: 0, Not Run: 0", said, StringComparison.Ordinal);
+    }
+
+    private static ProcessStartInfo StartInfo(string method)
+    {
+        string self = Environment.ProcessPath!, assembly = Path.Combine(AppContext.BaseDirectory, "VmSidecar.Tests.dll");
+        string[] arguments = ["-noColor", "-explicit", "only", "-method", method];
+        bool host = Path.GetFileNameWithoutExtension(self) == "dotnet";
+        return new ProcessStartInfo(self, host ? ["exec", assembly, .. arguments] : arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+    }
+}
