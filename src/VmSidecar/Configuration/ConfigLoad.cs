@@ -70,7 +70,7 @@ internal sealed record ConfigLoad
             Log = LogSettings.Read(settings, paths),
             Identity = credentials,
             Sds = sds,
-            Xds = Xds(settings, paths, node, dns, envoy.XdsSocket) with { GrpcCertificates = credentials.OutputDirectory },
+            Xds = XdsSettings.Read(settings, paths, node, dns.Enabled, envoy.XdsSocket) with { GrpcCertificates = credentials.OutputDirectory },
             Dns = dns,
             Envoy = envoy,
             Status = status,
@@ -89,29 +89,6 @@ internal sealed record ConfigLoad
         settings.FieldText("serviceCluster");
         (string region, string zone, string subZone) = NodeLocality.Of(NodeLocality.LabelOf(builder.LabelMap));
         return new(identity.Id, cluster, region, zone, subZone, metadata, [.. identity.Addresses.Select(a => a.ToString())]);
-    }
-
-    private static XdsOptions Xds(SettingReader settings, HostPaths paths, NodeOptions node, DnsOptions dns, string socket)
-    {
-        bool delta = settings.Bool("ISTIO_DELTA_XDS", true);
-        if (!settings.Bool("PROXY_XDS_VIA_AGENT", true))
-        {
-            settings.Environment.TryGet("PROXY_XDS_VIA_AGENT", out Setting setting);
-            settings.Warn("PROXY_XDS_VIA_AGENT", setting.Origin, "Envoy always talks to istiod through the agent; the setting is ignored", "Remove the line");
-        }
-        return new()
-        {
-            Socket = socket,
-            DiscoveryAddress = settings.Proxy.Value["discoveryAddress"]?.ToString() ?? "",
-            ServerName = settings.Text("ISTIOD_SAN", "") is { Length: > 0 } san ? san : null,
-            Plaintext = settings.FieldText("controlPlaneAuthPolicy") == "NONE",
-            SubscribeNames = dns.Enabled,
-            SubscribeTrust = settings.Bool("PROXY_CONFIG_XDS_AGENT", false),
-            Delta = settings.Environment.NonEmpty("ISTIO_DELTA_XDS") is null ? null : delta,
-            StateDirectory = paths.State,
-            GrpcBootstrapFile = settings.Text("GRPC_XDS_BOOTSTRAP", "./etc/istio/proxy/grpc-bootstrap.json") is { Length: > 0 } file ? paths.At(file) : null,
-            Node = node,
-        };
     }
 
     /// <summary>ISTIO_AGENT_FLAGS, split at blanks without quoting, as the start script does.</summary>

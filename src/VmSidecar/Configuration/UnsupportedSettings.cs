@@ -11,7 +11,6 @@ internal static class UnsupportedSettings
         ("ISTIO_KUBE_APP_PROBERS", "rewritten pod probes do not occur on a VM", "Remove the line; give the workload's probe as readinessProbe"),
         ("ENVOY_SECURE_METRICS_PORT", "there is no mutual-TLS metrics listener", "Scrape 15090, or 15020 through the mesh"),
         ("ENVOY_SECURE_MERGED_METRICS_PORT", "there is no mutual-TLS metrics listener", "Scrape 15020 through the mesh"),
-        ("GRPC_XDS_BOOTSTRAP", "no bootstrap for proxyless gRPC is written", "Remove the line"),
         ("ISTIO_META_ENABLE_SELF_DISCOVERY", "Envoy's bootstrap has no local_cluster", "Remove the line"),
         ("PEER_METADATA_DISCOVERY", "it needs an extension that only Istio's own Envoy has", "Remove the line"),
         ("XDS_AUTH_PROVIDER", "the token is not exchanged with a cloud provider", "Remove the line"),

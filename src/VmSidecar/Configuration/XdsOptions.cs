@@ -27,10 +27,13 @@ internal sealed record XdsOptions
     /// <summary>Folder for the mode last seen and, later, last good resources.</summary>
     public required string StateDirectory { get; init; }
 
-    /// <summary>Largest message either way, bytes.</summary>
+    /// <summary>VMSIDECAR_XDS_MAX_MESSAGE: largest message either way, bytes.</summary>
     public int MaxMessage { get; init; } = 200 * 1024 * 1024;
 
-    /// <summary>Oldest resources Envoy is started with while istiod cannot be reached; zero: never.</summary>
+    /// <summary>ISTIO_GPRC_MAXRECVMSGSIZE: largest message taken from Envoy, bytes; null: as <see cref="MaxMessage"/>.</summary>
+    public int? MaxRequest { get; init; }
+
+    /// <summary>VMSIDECAR_OFFLINE_MAX_AGE: oldest resources Envoy is started with while istiod cannot be reached; zero: never.</summary>
     public TimeSpan OfflineMaxAge { get; init; } = TimeSpan.FromHours(24);
 
     /// <summary>GRPC_XDS_BOOTSTRAP: where the bootstrap of proxyless gRPC clients is written; null: nowhere.</summary>
@@ -38,6 +41,9 @@ internal sealed record XdsOptions
 
     /// <summary>OUTPUT_CERTS, named in that bootstrap; null: no certificates on disk.</summary>
     public string? GrpcCertificates { get; init; }
+
+    /// <summary>How Wasm modules are fetched; null: filters that name one by address stay as they are.</summary>
+    public WasmOptions? Wasm { get; init; }
 
     public required NodeOptions Node { get; init; }
 }

@@ -13,4 +13,7 @@ internal sealed record XdsContext(XdsOptions Options, XdsLinks Links, IIstiodDia
     public required ResourceKeeper Keeper { get; init; }
     public required OfflineStart Offline { get; init; }
     public required MendLog Mends { get; init; }
+
+    /// <summary>Fetches Wasm modules; null: filters stay as istiod sends them.</summary>
+    public WasmConverter? Wasm { get; init; }
 }

@@ -2,6 +2,7 @@ using VmSidecar.Dns;
 using VmSidecar.Health;
 using VmSidecar.Identity;
 using VmSidecar.Lifecycle;
+using VmSidecar.Wasm;
 
 namespace VmSidecar.Xds;
 
@@ -20,6 +21,9 @@ internal sealed record XdsLinks(IIstiodAccess Access, Published<HealthState> Hea
 
     /// <summary>Called when Envoy was started with delta and istiod does not speak it: Envoy must be started with another bootstrap. Null: nobody can.</summary>
     public Action? WrongProtocol { get; init; }
+
+    /// <summary>Gives Wasm modules as files; null: fetched as the options say.</summary>
+    public IWasmModules? Modules { get; init; }
 
     /// <summary>Opens streams to istiod; null: over the network, by <see cref="Access"/>.</summary>
     public IIstiodDialer? Dialer { get; init; }

@@ -130,4 +130,19 @@ internal static partial class XdsLog
 
     [LoggerMessage(42, LogLevel.Information, "Envoy {Process} is replaced by {Newer}: its stream is kept open without answers while it drains")]
     public static partial void Parked(ILogger log, int process, int newer);
+
+    [LoggerMessage(43, LogLevel.Information, "a Wasm filter arrived ({Filter}): Envoy's V8 needs memory that it may write and execute, which the unit denies; if Envoy cannot load it, copy wasm.conf from the package's examples to /etc/systemd/system/istio.service.d/")]
+    public static partial void WasmArrived(ILogger log, string filter);
+
+    [LoggerMessage(44, LogLevel.Warning, "the Wasm filter {Filter} cannot work without its module, and its failure policy decides: {Effect}")]
+    public static partial void WasmReplaced(ILogger log, string filter, string effect);
+
+    [LoggerMessage(45, LogLevel.Error, "rejected extension configs for Envoy: {Error}\tid={Id}")]
+    public static partial void ExtensionRefused(ILogger log, string error, long id);
+
+    [LoggerMessage(46, LogLevel.Error, "downstream dropped xds push to Envoy, connection already closed\tid={Id}")]
+    public static partial void Dropped(ILogger log, long id);
+
+    [LoggerMessage(47, LogLevel.Error, "downstream dropped delta xds push to Envoy, connection already closed\tid={Id}")]
+    public static partial void DroppedDelta(ILogger log, long id);
 }

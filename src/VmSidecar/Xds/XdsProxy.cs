@@ -5,6 +5,7 @@ using VmSidecar.Grpc;
 using VmSidecar.Lifecycle;
 using VmSidecar.Linux.Files;
 using VmSidecar.Metrics;
+using VmSidecar.Wasm;
 
 namespace VmSidecar.Xds;
 
@@ -25,7 +26,9 @@ internal sealed class XdsProxy : IComponent
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly JointSeat _seat; // its gate guards the writes to _joint
     private Task _ownLoop = Task.CompletedTask;
+    private readonly WasmModules? _modules;
     private Task _keeping = Task.CompletedTask;
+    private Task _purging = Task.CompletedTask;
     private long _ids;
     private int _aside;
 
@@ -35,8 +38,10 @@ internal sealed class XdsProxy : IComponent
         var own = new XdsMetrics(metrics);
         IIstiodDialer dialer = links.Dialer ?? new IstiodDialer(links.Access, options.DiscoveryAddress, options.MaxMessage);
         var keeper = new ResourceKeeper(options.StateDirectory, time, log);
+        if (options.Wasm is { Enabled: true } wasm) { _modules = new WasmModules(wasm, new WasmMetrics(metrics), time, logs.CreateLogger("wasm")); }
         _context = new XdsContext(options, links, dialer, time, log)
         {
+            Wasm = (links.Modules ?? _modules) is { } modules ? new WasmConverter(modules, metrics, time, log) : null,
             Metrics = own,
             Tap = new XdsTap(links, own, time, logs.CreateLogger("default")),
             Keeper = keeper,
@@ -48,7 +53,7 @@ internal sealed class XdsProxy : IComponent
         _seat = new JointSeat(time);
         _own = new AgentStream(_context, _joint, Mode);
         _server = new GrpcServer(
-            GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxMessage },
+            GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxRequest ?? options.MaxMessage },
             new Dictionary<string, GrpcHandler>(StringComparer.Ordinal)
             {
                 [XdsMessages.SotwMethod] = (call, aborted) => ServeAsync(call, delta: false, aborted),
@@ -115,6 +120,7 @@ internal sealed class XdsProxy : IComponent
         await _server.StartAsync(startup);
         _keeping = GuardAsync(_context.Keeper.RunAsync(_stop.Token));
         _ownLoop = GuardAsync(_own.RunAsync(_stop.Token));
+        if (_modules is not null) { _purging = GuardAsync(_modules.RunAsync(_stop.Token)); }
     }
 
     public async Task StopAsync(CancellationToken hard)
@@ -124,6 +130,8 @@ internal sealed class XdsProxy : IComponent
         await _server.StopAsync(hard);
         await _ownLoop;
         await _keeping;
+        await _purging;
+        _modules?.Dispose();
         _context.Keeper.Dispose();
         _completion.TrySetResult();
         _stop.Dispose();

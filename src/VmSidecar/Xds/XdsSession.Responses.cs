@@ -56,7 +56,7 @@ internal sealed partial class XdsSession
             return true;
         }
         if (!IsAside && response.TypeUrl == XdsTypeUrl.Cluster) { context.Links.Clusters?.Observe(delta, message.Body.Span); }
-        await DeliverAsync(response, Mended(response, message), stop);
+        if (!await TryConvertAsync(response, message, stop)) { await DeliverAsync(response, Mended(response, message), stop); }
         return true;
     }
 

@@ -113,6 +113,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         }
         await stop.CancelAsync();
         await Task.WhenAll(loops); // a bug still surfaces, after all have ended
+        await _conversions;
         return await first;
     }
 

@@ -10,6 +10,7 @@ using VmSidecar.Linux.Processes;
 using VmSidecar.Metrics;
 using VmSidecar.TestKit;
 using VmSidecar.TestKit.Grpc;
+using VmSidecar.Wasm;
 using VmSidecar.Wire.Protobuf;
 using VmSidecar.Xds;
 
@@ -24,7 +25,7 @@ internal sealed class RelayBench : IAsyncDisposable
     private int _wrongProtocol;
     private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xds-").FullName;
 
-    public RelayBench(bool? delta = null, bool names = true, bool trust = false, string? folder = null, int maxMessage = 200 * 1024 * 1024)
+    public RelayBench(bool? delta = null, bool names = true, bool trust = false, string? folder = null, int maxMessage = 200 * 1024 * 1024, IWasmModules? modules = null)
     {
         _folder = folder ?? _folder;
         var node = new NodeOptions("sidecar~10.99.0.2~vm1.vm-ns~vm-ns.svc.cluster.local", "vm-app.vm-ns", "eu", "eu-1", "", Metadata, ["10.99.0.2"]);
@@ -33,7 +34,7 @@ internal sealed class RelayBench : IAsyncDisposable
             Socket = Path.Combine(_folder, "XDS"), DiscoveryAddress = Istiod.Address, StateDirectory = _folder, Node = node,
             SubscribeNames = names, SubscribeTrust = trust, Delta = delta, MaxMessage = maxMessage,
         };
-        var links = new XdsLinks(Access, Health, names ? Names : null, trust ? Trust : null) { Dialer = Istiod, Secrets = Secrets, WrongProtocol = () => Interlocked.Increment(ref _wrongProtocol) };
+        var links = new XdsLinks(Access, Health, names ? Names : null, trust ? Trust : null) { Dialer = Istiod, Secrets = Secrets, Modules = modules, WrongProtocol = () => Interlocked.Increment(ref _wrongProtocol) };
         Proxy = new XdsProxy(Options, links, Metrics, Time, Log);
     }
 

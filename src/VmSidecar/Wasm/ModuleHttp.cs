@@ -1,0 +1,113 @@
+using System.Net;
+using System.Net.Security;
+using System.Security.Cryptography;
+
+using VmSidecar.Configuration;
+
+namespace VmSidecar.Wasm;
+
+/// <summary>
+/// HTTP for fetches: guarded addresses, a limit on what is read, several attempts with growing pauses where trying again can help (the
+/// transport failed, or 5xx). One for hosts whose certificate is checked, one for those where it is not. Owned by <see cref="WasmModules"/>.
+/// </summary>
+internal sealed class ModuleHttp : IDisposable
+{
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(500);
+
+    private readonly WasmOptions _options;
+    private readonly TimeProvider _time;
+    private readonly HttpMessageInvoker _strict, _lax;
+
+    public ModuleHttp(WasmOptions options, TimeProvider time)
+    {
+        (_options, _time) = (options, time);
+        var guard = new AddressGuard(options.Blocked);
+        _strict = new HttpMessageInvoker(Handler(guard, check: true));
+        _lax = new HttpMessageInvoker(Handler(guard, check: false));
+    }
+
+    /// <summary>True where WASM_INSECURE_REGISTRIES names the host, with or without its port, or all.</summary>
+    public bool IsInsecure(Uri uri) => _options.InsecureRegistries.Any(r => r == "*" || r == uri.Host || r == uri.Authority);
+
+    /// <summary>The response, its body not read; the caller disposes it. Throws <see cref="ModuleException"/> when every attempt has failed at the transport or with a 5xx.</summary>
+    public async Task<HttpResponseMessage> SendAsync(Func<HttpRequestMessage> request, CancellationToken stop, int attempts = int.MaxValue)
+    {
+        TimeSpan pause = FirstPause;
+        for (int attempt = 1; ; attempt++)
+        {
+            (HttpResponseMessage? response, ModuleException? failure) = await TryAsync(request(), stop);
+            if (response is not null && !IsWorthAnother(response.StatusCode)) { return response; }
+            if (attempt >= Math.Min(attempts, _options.Attempts)) { return response ?? throw failure!; }
+            response?.Dispose();
+            await Task.Delay(pause, _time, stop);
+            pause *= 2;
+        }
+    }
+
+    /// <summary>Reads a body into a file. Returns its SHA-256. Throws when it is larger than a module may be.</summary>
+    public async Task<string> SaveAsync(HttpResponseMessage response, string file, CancellationToken stop)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        try
+        {
+            await using Stream body = await response.Content.ReadAsStreamAsync(stop);
+            await using var output = new FileStream(file, FileMode.Create, FileAccess.Write, FileShare.None);
+            byte[] buffer = new byte[64 * 1024];
+            long total = 0;
+            int read;
+            while ((read = await body.ReadAsync(buffer, stop)) > 0)
+            {
+                total += read;
+                if (total > _options.MaxBytes) { throw new ModuleException(ModuleFailure.Download, $"it is larger than {_options.MaxBytes} bytes (ISTIO_WASM_MAX_BINARY_SIZE_BYTES)"); }
+                hash.AppendData(buffer, 0, read);
+                await output.WriteAsync(buffer.AsMemory(0, read), stop);
+            }
+        }
+        catch (Exception e) when (e is IOException or HttpRequestException)
+        {
+            throw new ModuleException(ModuleFailure.Download, $"the download broke off: {e.Message}", e);
+        }
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    public void Dispose()
+    {
+        _strict.Dispose();
+        _lax.Dispose();
+    }
+
+    private async Task<(HttpResponseMessage? Response, ModuleException? Failure)> TryAsync(HttpRequestMessage request, CancellationToken stop)
+    {
+        using HttpRequestMessage sent = request;
+        using var limit = new CancellationTokenSource(_options.RequestTimeout, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, stop);
+        try
+        {
+            return (await (IsInsecure(request.RequestUri!) ? _lax : _strict).SendAsync(request, either.Token), null);
+        }
+        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        {
+            return (null, new ModuleException(ModuleFailure.Download, $"{request.RequestUri!.Authority} does not answer within {_options.RequestTimeout.TotalSeconds:0.#} s"));
+        }
+        catch (HttpRequestException e) when (e.InnerException is ModuleException blocked)
+        {
+            throw blocked; // no attempt can help
+        }
+        catch (Exception e) when (e is HttpRequestException or IOException)
+        {
+            return (null, new ModuleException(ModuleFailure.Download, $"{request.RequestUri!.Authority}: {e.InnerException?.Message ?? e.Message}", e));
+        }
+    }
+
+    private static bool IsWorthAnother(HttpStatusCode status) => (int)status >= 500 && (int)status is not (501 or 505 or 511);
+
+    [SuppressMessage("Security", "CA5359", Justification = "only for hosts the operator lists as insecure; the module's checksum still counts")]
+    private static SocketsHttpHandler Handler(AddressGuard guard, bool check) => new()
+    {
+        ConnectCallback = guard.ConnectAsync,
+        UseCookies = false,
+        MaxAutomaticRedirections = 10,
+        PooledConnectionIdleTimeout = TimeSpan.FromSeconds(10), // a fetch is rare
+        SslOptions = check ? new SslClientAuthenticationOptions() : new SslClientAuthenticationOptions { RemoteCertificateValidationCallback = (_, _, _, _) => true },
+    };
+}

@@ -1,0 +1,176 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Security.Cryptography;
+using System.Text.Json;
+
+namespace VmSidecar.Wasm;
+
+/// <summary>
+/// Speaks to one registry about one image (OCI distribution specification): manifest, then the layer that holds the module. Answers
+/// a challenge with the pull secret or as anybody. Three kinds of image are known: an artifact whose layer is the module, an OCI image and a Docker
+/// image with plugin.wasm in a layer. One per fetch.
+/// </summary>
+internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pullSecret)
+{
+    private const int LargestManifest = 4 * 1024 * 1024; // what registries accept at most
+    private const string OciIndex = "application/vnd.oci.image.index.v1+json", DockerList = "application/vnd.docker.distribution.manifest.list.v2+json";
+    private static readonly string[] Manifests =
+        ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json", OciIndex, DockerList];
+    private static readonly string[] ModuleLayers =
+        ["application/vnd.module.wasm.content.layer.v1+wasm", "application/vnd.wasm.content.layer.v1+wasm", "application/wasm"];
+
+    private AuthenticationHeaderValue? _authorization;
+    private string _scheme = "";
+
+    /// <summary>The digest of the image's manifest (hexadecimal SHA-256) and the digests of the layers to look into, likeliest first.</summary>
+    public async Task<(string Digest, IReadOnlyList<string> Layers)> ResolveAsync(CancellationToken stop)
+    {
+        (byte[] bytes, string type) = await ManifestAsync(image.Tag, stop);
+        string digest = Convert.ToHexStringLower(SHA256.HashData(bytes));
+        if (image.IsDigest && image.Tag != "sha256:" + digest) { throw new ModuleException(ModuleFailure.Checksum, $"the registry sent a manifest with digest {digest} for {image.Tag}"); }
+        try
+        {
+            using JsonDocument manifest = JsonDocument.Parse(bytes);
+            if (!IsIndex(type, manifest.RootElement)) { return (digest, Layers(manifest.RootElement)); }
+            string inner = manifest.RootElement.GetProperty("manifests").EnumerateArray().First().GetProperty("digest").GetString()!;
+            (byte[] chosen, _) = await ManifestAsync(inner, stop);
+            if ("sha256:" + Convert.ToHexStringLower(SHA256.HashData(chosen)) != inner) { throw new ModuleException(ModuleFailure.Checksum, $"the registry sent another manifest for {inner}"); }
+            using JsonDocument one = JsonDocument.Parse(chosen);
+            return (digest, Layers(one.RootElement));
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            throw new ModuleException(ModuleFailure.Manifest, $"the manifest of {image.Repository} cannot be used: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Saves a layer, checked against its digest.</summary>
+    public async Task SaveAsync(string layer, string file, CancellationToken stop)
+    {
+        using HttpResponseMessage response = await GetAsync($"blobs/{layer}", [], ModuleFailure.Download, stop);
+        string found = await http.SaveAsync(response, file, stop);
+        if (layer != "sha256:" + found) { throw new ModuleException(ModuleFailure.Checksum, $"the registry sent something else for layer {layer}"); }
+    }
+
+    private static bool IsIndex(string type, JsonElement manifest) =>
+        type is OciIndex or DockerList || (!manifest.TryGetProperty("layers", out _) && manifest.TryGetProperty("manifests", out _));
+
+    private static List<string> Layers(JsonElement manifest)
+    {
+        List<(string Type, string Digest)> layers =
+            [.. manifest.GetProperty("layers").EnumerateArray().Select(l => (l.GetProperty("mediaType").GetString() ?? "", l.GetProperty("digest").GetString() ?? ""))];
+        layers.Reverse(); // the last layer wins
+        List<string> chosen = [.. layers.Where(l => ModuleLayers.Contains(l.Type)).Select(l => l.Digest)];
+        return chosen.Count > 0 ? chosen : layers.Count > 0 ? [.. layers.Select(l => l.Digest)] : throw new ModuleException(ModuleFailure.Manifest, "the image has no layer");
+    }
+
+    private async Task<(byte[] Bytes, string Type)> ManifestAsync(string tag, CancellationToken stop)
+    {
+        using HttpResponseMessage response = await GetAsync($"manifests/{tag}", Manifests, ModuleFailure.Manifest, stop);
+        if (response.Content.Headers.ContentLength > LargestManifest) { throw new ModuleException(ModuleFailure.Manifest, "its manifest is larger than 4 MiB"); }
+        await using Stream body = await response.Content.ReadAsStreamAsync(stop);
+        byte[] buffer = new byte[64 * 1024];
+        using var bytes = new MemoryStream();
+        int read;
+        while ((read = await body.ReadAsync(buffer, stop)) > 0)
+        {
+            if (bytes.Length + read > LargestManifest) { throw new ModuleException(ModuleFailure.Manifest, "its manifest is larger than 4 MiB"); }
+            bytes.Write(buffer, 0, read);
+        }
+        return (bytes.ToArray(), response.Content.Headers.ContentType?.MediaType ?? "");
+    }
+
+    private async Task<HttpResponseMessage> GetAsync(string path, string[] accept, ModuleFailure failure, CancellationToken stop)
+    {
+        HttpResponseMessage response = await SendAsync(path, accept, stop);
+        if (response.StatusCode == HttpStatusCode.Unauthorized)
+        {
+            AuthenticationHeaderValue[] challenges = [.. response.Headers.WwwAuthenticate];
+            response.Dispose();
+            _authorization = await AuthorizeAsync(challenges, stop);
+            response = await SendAsync(path, accept, stop);
+        }
+        if (response.IsSuccessStatusCode) { return response; }
+        using (response)
+        {
+            string why = response.StatusCode is HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden
+                ? pullSecret.Length == 0 ? "; the WasmPlugin names no imagePullSecret" : "; check the WasmPlugin's imagePullSecret"
+                : "";
+            throw new ModuleException(failure, $"{image.Registry} answers {(int)response.StatusCode} for {image.Repository}/{path}{why}");
+        }
+    }
+
+    private async Task<HttpResponseMessage> SendAsync(string path, string[] accept, CancellationToken stop)
+    {
+        if (_scheme.Length == 0) { _scheme = await SchemeAsync(stop); }
+        return await http.SendAsync(() => Request(path, accept), stop);
+    }
+
+    /// <summary>TLS, except where an insecure or local registry speaks none: asked once, by its base address.</summary>
+    private async Task<string> SchemeAsync(CancellationToken stop)
+    {
+        var secure = new Uri($"https://{image.Registry}/v2/");
+        if (!MayBePlain(secure)) { return "https"; }
+        try
+        {
+            using HttpResponseMessage answer = await http.SendAsync(() => new HttpRequestMessage(HttpMethod.Get, secure), stop, attempts: 1);
+            return "https";
+        }
+        catch (ModuleException) { return "http"; }
+    }
+
+    private bool MayBePlain(Uri uri) => http.IsInsecure(uri) || uri.IsLoopback;
+
+    private HttpRequestMessage Request(string path, string[] accept)
+    {
+        var request = new HttpRequestMessage(HttpMethod.Get, $"{_scheme}://{image.Registry}/v2/{image.Repository}/{path}");
+        foreach (string type in accept) { request.Headers.Accept.Add(new MediaTypeWithQualityHeaderValue(type)); }
+        request.Headers.Authorization = _authorization;
+        return request;
+    }
+
+    /// <summary>Basic with the pull secret, or a token from the realm the registry names (token authentication specification).</summary>
+    private async Task<AuthenticationHeaderValue?> AuthorizeAsync(AuthenticationHeaderValue[] challenges, CancellationToken stop)
+    {
+        string basic = PullSecret.BasicFor(pullSecret, image.Registry);
+        AuthenticationHeaderValue? credentials = basic.Length == 0 ? null : new AuthenticationHeaderValue("Basic", basic);
+        if (Array.Find(challenges, c => c.Scheme.Equals("Bearer", StringComparison.OrdinalIgnoreCase)) is not { } bearer) { return credentials; }
+        Dictionary<string, string> asked = Parameters(bearer.Parameter ?? "");
+        if (!asked.TryGetValue("realm", out string? realm) || !Uri.TryCreate(realm, UriKind.Absolute, out Uri? where) || where.Scheme is not ("https" or "http") || (where.Scheme == "http" && !MayBePlain(where)))
+        {
+            throw new ModuleException(ModuleFailure.Manifest, $"{image.Registry} names no usable realm for its tokens");
+        }
+        string query = string.Join('&', asked.Where(p => p.Key is "service" or "scope").Select(p => $"{p.Key}={Uri.EscapeDataString(p.Value)}"));
+        var address = new Uri(where + (where.Query.Length > 0 ? "&" : "?") + query);
+        using HttpResponseMessage response = await http.SendAsync(
+            () => new HttpRequestMessage(HttpMethod.Get, address) { Headers = { Authorization = credentials } }, stop);
+        if (!response.IsSuccessStatusCode) { throw new ModuleException(ModuleFailure.Manifest, $"{where.Authority} answers {(int)response.StatusCode} when asked for a token"); }
+        try
+        {
+            using JsonDocument token = await JsonDocument.ParseAsync(await response.Content.ReadAsStreamAsync(stop), cancellationToken: stop);
+            string value = (token.RootElement.TryGetProperty("token", out JsonElement one) ? one : token.RootElement.GetProperty("access_token")).GetString() ?? "";
+            return new AuthenticationHeaderValue("Bearer", value);
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException)
+        {
+            throw new ModuleException(ModuleFailure.Manifest, $"{where.Authority} gives no token", e);
+        }
+    }
+
+    // name="value", separated by commas; values hold commas too (scope).
+    private static Dictionary<string, string> Parameters(string text)
+    {
+        var found = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
+        int at = 0;
+        while (at < text.Length)
+        {
+            int equals = text.IndexOf("=\"", at, StringComparison.Ordinal);
+            if (equals < 0) { break; }
+            int end = text.IndexOf('"', equals + 2);
+            if (end < 0) { break; }
+            found[text[at..equals].Trim(' ', ',')] = text[(equals + 2)..end];
+            at = end + 1;
+        }
+        return found;
+    }
+}

@@ -1,0 +1,70 @@
+using System.Threading.Channels;
+
+using VmSidecar.Grpc;
+using VmSidecar.Wire.Protobuf;
+
+namespace VmSidecar.Xds;
+
+/// <summary>Discovered filters with modules to fetch: such a response waits aside, and other types overtake it; among themselves they stay in order.</summary>
+internal sealed partial class XdsSession
+{
+    // Responses that may wait; past it istiod is read no further until one is through. istiod sends one per push.
+    private const int MostAside = 16;
+
+    private Task _conversions = Task.CompletedTask; // the last of the chain; written by the loop that reads istiod
+    private int _converting;
+
+    /// <summary>Takes ownership of the message and returns true when it is to be converted first.</summary>
+    private async ValueTask<bool> TryConvertAsync(XdsEnvelope response, GrpcMessage message, CancellationToken stop)
+    {
+        if (context.Wasm is not { } wasm || response.TypeUrl != XdsTypeUrl.Extension) { return false; }
+        if (_conversions.IsCompleted && !WasmConverter.Concerns(response, message.Body.Span)) { return false; }
+        if (Volatile.Read(ref _converting) >= MostAside)
+        {
+            try { await _conversions.WaitAsync(stop); }
+            catch
+            {
+                message.Dispose();
+                throw;
+            }
+        }
+        Interlocked.Increment(ref _converting);
+        _conversions = ConvertAsync(wasm, _conversions, new Delivery(response, message, null), stop);
+        return true;
+    }
+
+    private async Task ConvertAsync(WasmConverter wasm, Task before, Delivery arrived, CancellationToken stop)
+    {
+        GrpcMessage? held = arrived.Message;
+        try
+        {
+            await Task.Yield(); // the loop that reads istiod goes on at once
+            (byte[]? converted, string? error) = await wasm.ConvertAsync(arrived.Response, held.Body, stop);
+            await before;
+            if (error is not null)
+            {
+                XdsLog.ExtensionRefused(context.Log, error, id);
+                TryQueue(XdsMessages.Answer(delta, arrived.Response, error)); // on the stream that brought it; Envoy asked for the type on it
+                return;
+            }
+            if (converted is not null)
+            {
+                held.Dispose();
+                held = GrpcMessage.Copy(converted);
+            }
+            GrpcMessage mended = Mended(arrived.Response, held);
+            held = null;
+            await DeliverAsync(arrived.Response, mended, stop);
+        }
+        catch (ChannelClosedException)
+        {
+            if (delta) { XdsLog.DroppedDelta(context.Log, id); } else { XdsLog.Dropped(context.Log, id); }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
+        finally
+        {
+            held?.Dispose();
+            Interlocked.Decrement(ref _converting);
+        }
+    }
+}
