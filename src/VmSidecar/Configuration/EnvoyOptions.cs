@@ -70,6 +70,9 @@ internal sealed record EnvoyOptions
     /// <summary>ISTIO_ENVOY_ENABLE_CORE_DUMP.</summary>
     public bool CoreDump { get; init; }
 
+    /// <summary>ENVOY_HOT_RESTART: a changed executable or bootstrap is taken by a second Envoy that hands over from the first.</summary>
+    public bool HotRestart { get; init; }
+
     /// <summary>Where Envoy's profiler writes when asked.</summary>
     public string ProfilePath { get; init; } = "/var/lib/istio/data/envoy.prof";
 

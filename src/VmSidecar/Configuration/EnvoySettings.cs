@@ -49,6 +49,7 @@ internal static class EnvoySettings
             MetricsLocalhostOnly = status.MetricsLocalhostOnly,
             SkipDeprecatedLogs = settings.Bool("ENVOY_SKIP_DEPRECATED_LOGS", true),
             CoreDump = settings.Bool("ISTIO_ENVOY_ENABLE_CORE_DUMP", false),
+            HotRestart = settings.Bool("ENVOY_HOT_RESTART", false),
             ProfilePath = Path.Combine(paths.Data, "envoy.prof"),
             ExtraEnvironment = settings.Environment.Assigned,
         };

@@ -13,17 +13,19 @@ internal static class EnvoyArguments
     /// <param name="options">Settings.</param>
     /// <param name="version">Of the executable.</param>
     /// <param name="bootstrapPath">The generated file, or customConfigFile.</param>
-    public static IReadOnlyList<string> For(EnvoyOptions options, EnvoyVersion version, string bootstrapPath)
+    /// <param name="epoch">Of a hot restart; 0: the first.</param>
+    public static IReadOnlyList<string> For(EnvoyOptions options, EnvoyVersion version, string bootstrapPath, int epoch = 0)
     {
         var arguments = new List<string> { "-c", bootstrapPath };
-        if (!version.IsAtLeast(20)) { arguments.AddRange(["--restart-epoch", "0"]); }
+        bool epochs = options.HotRestart || !version.IsAtLeast(20);
+        if (epochs) { arguments.AddRange(["--restart-epoch", epoch.ToString(CultureInfo.InvariantCulture)]); }
         arguments.AddRange(["--drain-time-s", Seconds(options.DrainDuration), "--drain-strategy", "immediate"]);
-        if (!version.IsAtLeast(20)) { arguments.AddRange(["--parent-shutdown-time-s", Seconds(options.DrainDuration + TimeSpan.FromSeconds(15))]); } // must exceed the drain
+        if (epochs) { arguments.AddRange(["--parent-shutdown-time-s", Seconds(ParentShutdown(options))]); }
         if (!version.IsAtLeast(20)) { arguments.AddRange(["--service-cluster", options.Node.Cluster, "--service-node", options.Node.Id]); }
         arguments.AddRange(["--local-address-ip-version", options.Localhost == "::1" ? "v6" : "v4"]);
         if (!version.IsAtLeast(20)) { arguments.AddRange(["--bootstrap-version", "3"]); }
         arguments.AddRange(["--file-flush-interval-msec", FlushInterval(options)]); // Envoy's own 10 s hides access log lines for as long
-        arguments.Add("--disable-hot-restart");
+        if (options.HotRestart) { arguments.AddRange(["--base-id", BaseId(options)]); } else { arguments.Add("--disable-hot-restart"); }
         if (version.IsAtLeast(20)) { arguments.Add("--allow-unknown-static-fields"); }
         if (!EnvoyBootstrap.HasLogFormat(version)) { arguments.AddRange(["--log-format", options.JsonLogs ? JsonFormat : TextFormat]); }
         AddFlushSize(arguments, options, version);
@@ -34,6 +36,17 @@ internal static class EnvoyArguments
         if (options.BootstrapOverride is { Length: > 0 } text) { arguments.AddRange(["--config-yaml", text]); }
         if (options.Concurrency > 0) { arguments.AddRange(["--concurrency", options.Concurrency.ToString(CultureInfo.InvariantCulture)]); }
         return arguments;
+    }
+
+    /// <summary>How long an Envoy lives on after another has taken over: longer than it drains.</summary>
+    public static TimeSpan ParentShutdown(EnvoyOptions options) => options.DrainDuration + TimeSpan.FromSeconds(15);
+
+    /// <summary>Names the shared memory and the sockets of a hot restart. The same at each start, so that nothing piles up in /dev/shm, and another for another agent of this host.</summary>
+    private static string BaseId(EnvoyOptions options)
+    {
+        uint hash = 2166136261; // FNV-1a
+        foreach (char c in options.ConfigDirectory) { hash = (hash ^ c) * 16777619; }
+        return (1 + (hash % 99_999)).ToString(CultureInfo.InvariantCulture);
     }
 
     private static string FlushInterval(EnvoyOptions options) =>

@@ -88,4 +88,19 @@ internal static partial class EnvoyLog
 
     [LoggerMessage(28, LogLevel.Error, "{Why}, and the bootstrap {File} is your own: set its ads_config to api_type GRPC, or remove customConfigFile")]
     public static partial void OwnBootstrap(ILogger log, string why, string file);
+
+    [LoggerMessage(29, LogLevel.Warning, "{Why} since Envoy was started; 'systemctl restart istio' takes the change (ENVOY_HOT_RESTART=true in sidecar.env: without a gap, by itself)")]
+    public static partial void TakesRestart(ILogger log, string why);
+
+    [LoggerMessage(30, LogLevel.Information, "{Why}: a new Envoy (epoch {Epoch}) takes over from the running one")]
+    public static partial void HandingOver(ILogger log, string why, int epoch);
+
+    [LoggerMessage(31, LogLevel.Error, "{Why}, but the new Envoy is not used: {Problem}. The running one goes on; correct it, the next change is tried again")]
+    public static partial void NotHandedOver(ILogger log, string why, string problem);
+
+    [LoggerMessage(32, LogLevel.Error, "the new Envoy did not take over, the running one goes on. {Cause}")]
+    public static partial void HandoverFailed(ILogger log, string cause);
+
+    [LoggerMessage(33, LogLevel.Information, "the Envoy that was replaced (pid {Process}) has drained and ended")]
+    public static partial void Retired(ILogger log, int process);
 }

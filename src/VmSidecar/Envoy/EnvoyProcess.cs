@@ -2,13 +2,16 @@ using VmSidecar.Linux.Processes;
 
 namespace VmSidecar.Envoy;
 
-/// <summary>One running Envoy: its process, what it said last, and the end of its output. Made by EnvoySupervisor, one at a time.</summary>
+/// <summary>One running Envoy: its process, what it said last, and the end of its output. Made by EnvoySupervisor: one, or two during a hot restart.</summary>
 internal sealed class EnvoyProcess(ChildProcess child, LastWords words, Task outputEnded)
 {
     private static readonly TimeSpan OutputGrace = TimeSpan.FromSeconds(1); // a grandchild may hold the pipe open for longer than Envoy lives
 
     /// <summary>Process id.</summary>
     public int Id => child.Id;
+
+    /// <summary>What it was started from.</summary>
+    public EnvoyInputs Inputs { get; init; }
 
     /// <summary>What it wrote to stderr last.</summary>
     public LastWords Words => words;

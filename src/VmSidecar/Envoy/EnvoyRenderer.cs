@@ -21,27 +21,44 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
     private (string Binary, DateTime Written, EnvoyVersion Version)? _known;
     private bool _hasRendered; // a restart after a crash takes the mode as it is known: each tenth of a second is outage
 
-    public async Task<(EnvoyCommand? Command, string? Problem)> RenderAsync(CancellationToken stop)
+    private string? Found => options.Binary is { } chosen && Executable.Is(chosen) ? chosen : options.SearchedFor.FirstOrDefault(Executable.Is);
+
+    public async Task<EnvoyInputs> InputsAsync(CancellationToken stop) =>
+        Inputs(Found, options.CustomConfigFile is null && await delta(TimeSpan.Zero, stop));
+
+    public async Task<string?> ValidateAsync(EnvoyCommand command, CancellationToken stop)
     {
-        string? binary = options.Binary is { } chosen && Executable.Is(chosen) ? chosen : options.SearchedFor.FirstOrDefault(Executable.Is);           // 1
+        CommandResult answer = await commands.RunAsync(command.Binary, [.. command.Arguments, "--mode", "validate"], "", stop);
+        if (answer.Succeeded) { return null; }
+        string[] lines = answer.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        return $"it does not accept its bootstrap: {lines.LastOrDefault(l => l.Contains("error", StringComparison.OrdinalIgnoreCase)) ?? answer.FirstErrorLine}";
+    }
+
+    public async Task<(EnvoyCommand? Command, string? Problem)> RenderAsync(CancellationToken stop, int epoch = 0)
+    {
+        string? binary = Found;                                                                                                                      // 1
         if (binary is null)
         {
             return (null, $"no Envoy executable (looked for {string.Join(", ", options.SearchedFor)}). Install Istio's Envoy at /usr/local/bin/envoy, or your distribution's envoy package, or set binaryPath in the mesh config");
         }
         EnvoyVersion version = await VersionAsync(binary, stop);                                                                                    // 2
+        bool speaksDelta = options.CustomConfigFile is null && await delta(_hasRendered ? TimeSpan.Zero : ModePatience, stop);                      // 3
+        EnvoyInputs inputs = Inputs(binary, speaksDelta);
         string path;
         try
         {
-            path = options.CustomConfigFile ?? await WriteAsync(new EnvoyTarget(version, await delta(_hasRendered ? TimeSpan.Zero : ModePatience, stop), await StatsdAsync(stop)), stop); // 3, 4
+            path = options.CustomConfigFile ?? await WriteAsync(new EnvoyTarget(version, speaksDelta, await StatsdAsync(stop)), stop);                // 4
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return (null, $"cannot write the bootstrap into {options.ConfigDirectory}: {e.Message} Make the folder writable for this user (chown istio-proxy)");
         }
         _hasRendered = true;
-        IReadOnlyList<string> arguments = EnvoyArguments.For(options, version, path);                                                               // 5
-        return (new EnvoyCommand(binary, arguments, [.. options.ExtraEnvironment, Utc]) { Version = version == EnvoyVersion.Unknown ? null : version.ToString() }, null);
+        IReadOnlyList<string> arguments = EnvoyArguments.For(options, version, path, epoch);                                                        // 5
+        return (new EnvoyCommand(binary, arguments, [.. options.ExtraEnvironment, Utc]) { Version = version == EnvoyVersion.Unknown ? null : version.ToString(), Inputs = inputs }, null);
     }
+
+    private EnvoyInputs Inputs(string? binary, bool speaksDelta) => new(EnvoyInputs.Mark(binary), EnvoyInputs.Mark(options.CustomConfigFile), speaksDelta);
 
     private async Task<string> WriteAsync(EnvoyTarget target, CancellationToken stop)
     {

@@ -19,13 +19,14 @@ internal sealed record EnvoyParts(IEnvoyRenderer Renderer, EnvoyAdmin Admin, Env
 /// again in place with back-off; the agent, its DNS and the capture rules stay. A missing executable is retried too: it may be
 /// installed later. Owned by SidecarApp.
 /// </summary>
-internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, TimeProvider time, ILogger log) : IComponent, IDisposable
+internal sealed partial class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, TimeProvider time, ILogger log) : IComponent, IDisposable
 {
     private readonly Published<EnvoyState> _state = new(new EnvoyState(EnvoyPhase.Idle, 0, 0, time.GetUtcNow(), null));
     private readonly EnvoyDrain _drain = new(options, parts.Admin, time, log);
     private readonly ExitReporter _exits = new(time, log);
     private readonly EnvoyMetrics _metrics = new(parts.Metrics);
     private readonly EnvoyLogPump _pump = new(parts.Sink, parts.Metrics, log);
+    private readonly EnvoyHandover _handover = new(options, parts, time, log);
     private readonly CancellationTokenSource _stop = new();
     private volatile TaskCompletionSource _restart = new(TaskCreationOptions.RunContinuationsAsynchronously); // one per Envoy
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -101,24 +102,37 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
     {
         (EnvoyCommand? command, string? problem) = await parts.Renderer.RenderAsync(stop);
         if (command is null) { return CannotStart(problem!); }
-        var child = new ChildCommand(command.Binary, command.Arguments, ChildEnvironment.With(command.Environment));
         if (_failures <= 1) { EnvoyLog.Command(log, string.Join(' ', command.Arguments)); }
         try
         {
-            ChildProcess process = await ChildProcess.StartAsync(ParentDeath.Wrap(child, _setpriv));
-            _lastProblem = null;
-            _restart = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            _metrics.Started();
-            if (command.Version is { } version && version != _version) { EnvoyLog.Version(log, version, command.Binary); }
-            _version = command.Version;
-            Publish(EnvoyPhase.Running, process.Id, starts: 1);
-            var words = new LastWords();
-            return new EnvoyProcess(process, words, _pump.Attach(process, words));
+            _epoch = 0;
+            return await SpawnAsync(command, takesPlace: true);
         }
         catch (ChildStartException e)
         {
             return CannotStart(e.Message);
         }
+    }
+
+    /// <summary>Starts a process. One that takes its place at once is published before its first line is read.</summary>
+    private async Task<EnvoyProcess> SpawnAsync(EnvoyCommand command, bool takesPlace)
+    {
+        var child = new ChildCommand(command.Binary, command.Arguments, ChildEnvironment.With(command.Environment));
+        ChildProcess process = await ChildProcess.StartAsync(ParentDeath.Wrap(child, _setpriv));
+        _metrics.Started();
+        if (takesPlace) { TookPlace(process.Id, command); }
+        var words = new LastWords();
+        return new EnvoyProcess(process, words, _pump.Attach(process, words)) { Inputs = command.Inputs };
+    }
+
+    /// <summary>From now on this is the Envoy that counts.</summary>
+    private void TookPlace(int process, EnvoyCommand command)
+    {
+        _lastProblem = null;
+        _restart = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        if (command.Version is { } version && version != _version) { EnvoyLog.Version(log, version, command.Binary); }
+        _version = command.Version;
+        Publish(EnvoyPhase.Running, process, starts: 1);
     }
 
     /// <summary>Stage 3, and 4 when asked to stop. Returns the delay before the next start.</summary>
@@ -129,7 +143,8 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
         Task recovery = AnnounceRecoveryAsync(settled.Token);
         try
         {
-            bool anew = await Task.WhenAny(envoy.Exited, Anew()).WaitAsync(stop) != envoy.Exited;
+            bool anew;
+            (envoy, anew) = await ServeAsync(envoy, settled.Token);
             if (anew) { await _drain.EndAsync(envoy); }
             ChildExit exit = await envoy.Exited;
             await envoy.DrainOutputAsync(time);
@@ -150,6 +165,25 @@ internal sealed class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, Ti
             _metrics.Stopped();
             await settled.CancelAsync();
             await recovery;
+            await EndRetiringAsync();
+        }
+    }
+
+    /// <summary>Until the Envoy ends or must be started anew; which one that is changes with each hand-over.</summary>
+    private async Task<(EnvoyProcess Envoy, bool Anew)> ServeAsync(EnvoyProcess envoy, CancellationToken stop)
+    {
+        while (true)
+        {
+            using var watching = CancellationTokenSource.CreateLinkedTokenSource(stop);
+            Task<EnvoyCommand> changed = _handover.NextAsync(_epoch + 1, envoy.Inputs, watching.Token);
+            Task first = await Task.WhenAny(envoy.Exited, Anew(), changed).WaitAsync(stop);
+            await watching.CancelAsync();
+            if (first != changed)
+            {
+                await ((Task)changed).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // cancelled above
+                return (envoy, Anew: first != envoy.Exited);
+            }
+            envoy = await HandOverAsync(envoy, await changed, stop);
         }
     }
 

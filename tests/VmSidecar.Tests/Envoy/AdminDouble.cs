@@ -22,6 +22,8 @@ internal sealed class AdminDouble : IAsyncDisposable
 
     public string Server { get; set; } = "";
 
+    public string? ServerInfo { get; set; }
+
     public Queue<string> Connections { get; } = new();
 
     public int Status { get; set; } = 200;
@@ -56,6 +58,7 @@ internal sealed class AdminDouble : IAsyncDisposable
             $"GET /stats?usedonly&filter={UpdatesFilter}" => Updates,
             $"GET /stats?usedonly&filter={ServerFilter}" => Server,
             "GET /stats?usedonly&filter=downstream_cx_active$" => Connections.Count > 1 ? Connections.Dequeue() : Connections.Peek(),
+            "GET /server_info" => ServerInfo,
             "POST /drain_listeners?inboundonly&graceful" or "POST /drain_listeners?inboundonly&graceful&skip_exit" => "OK\n",
             _ => null,
         };

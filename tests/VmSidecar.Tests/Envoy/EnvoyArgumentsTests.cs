@@ -46,6 +46,29 @@ public sealed class EnvoyArgumentsTests
     public void Each_argument_only_where_the_version_has_it(int minor, string argument, bool present) =>
         Assert.Equal(present, EnvoyArguments.For(Options(), new(1, minor, 0), "x").Contains(argument));
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(3)]
+    public void A_hot_restart_names_its_epoch_and_the_same_base_id_each_time(int epoch)
+    {
+        EnvoyOptions options = Options("ENVOY_HOT_RESTART=true\n");
+        string line = string.Join(' ', EnvoyArguments.For(options, new(1, 40, 0), "x", epoch));
+        Assert.DoesNotContain("--disable-hot-restart", line, StringComparison.Ordinal);
+        Assert.Contains($"--restart-epoch {epoch} ", line, StringComparison.Ordinal);
+        Assert.Contains("--drain-time-s 45 ", line, StringComparison.Ordinal);
+        Assert.Contains("--parent-shutdown-time-s 60 ", line, StringComparison.Ordinal);
+        string id = BaseId(options);
+        Assert.Equal(id, BaseId(options));
+        Assert.InRange(int.Parse(id, System.Globalization.CultureInfo.InvariantCulture), 1, 99_999);
+        Assert.NotEqual(id, BaseId(options with { ConfigDirectory = "/elsewhere" }));
+
+        string BaseId(EnvoyOptions of)
+        {
+            List<string> arguments = [.. EnvoyArguments.For(of, new(1, 40, 0), "x", epoch)];
+            return arguments[arguments.IndexOf("--base-id") + 1];
+        }
+    }
+
     [Fact]
     public void Settings_become_arguments()
     {

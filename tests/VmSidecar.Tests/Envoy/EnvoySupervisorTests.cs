@@ -211,10 +211,10 @@ public sealed class EnvoySupervisorTests
         }
     }
 
-    /// <summary>Waits until the back-off timer is armed, past those that wait for Envoy's last lines (1 s) and for a stable life (60 s).</summary>
+    /// <summary>Waits until the back-off timer is armed, past those that wait for Envoy's last lines (1 s), for a change of its executable (5 s) and for a stable life (60 s).</summary>
     private static async Task NextDelayAsync(ManualTimeProvider time)
     {
-        while (await time.NextTimerAsync(Test.Deadline) is { TotalSeconds: 1 or 60 }) { }
+        while (await time.NextTimerAsync(Test.Deadline) is { TotalSeconds: 1 or 5 or 60 }) { }
     }
 
     private static Task HardStopAsync(EnvoySupervisor supervisor) => supervisor.StopAsync(new CancellationToken(canceled: true));

@@ -34,8 +34,16 @@ internal sealed class FakeEnvoy : IEnvoyRenderer, IDisposable
 
     public IReadOnlyList<string> Arguments { get; set; } = ["-c", "envoy-rev.json"];
 
-    public Task<(EnvoyCommand? Command, string? Problem)> RenderAsync(CancellationToken stop) => Task.FromResult<(EnvoyCommand?, string?)>(
-        File.Exists(Binary) ? (new EnvoyCommand(Binary, Arguments, [new("FROM_RENDERER", "yes")]), null) : (null, $"{Binary} does not exist"));
+    /// <summary>What the executable says against its bootstrap when asked; null: nothing.</summary>
+    public string? Objection { get; set; }
+
+    public async Task<(EnvoyCommand? Command, string? Problem)> RenderAsync(CancellationToken stop, int epoch = 0) => File.Exists(Binary)
+        ? (new EnvoyCommand(Binary, epoch == 0 ? Arguments : [.. Arguments, "--restart-epoch", $"{epoch}"], [new("FROM_RENDERER", "yes")]) { Inputs = await InputsAsync(stop) }, null)
+        : (null, $"{Binary} does not exist");
+
+    public Task<EnvoyInputs> InputsAsync(CancellationToken stop) => Task.FromResult(new EnvoyInputs(EnvoyInputs.Mark(Binary), "", false));
+
+    public Task<string?> ValidateAsync(EnvoyCommand command, CancellationToken stop) => Task.FromResult(Objection);
 
     public void Write(string script)
     {
