@@ -171,6 +171,6 @@ public sealed class EnvoyHandoverTests
     private static async Task WaitAsync(Func<bool> happened)
     {
         using var deadline = new CancellationTokenSource(Test.Deadline);
-        while (!happened()) { await Task.Delay(10, deadline.Token); }
+        while (!happened()) { await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, deadline.Token); }
     }
 }
