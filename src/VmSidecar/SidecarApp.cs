@@ -23,11 +23,16 @@ namespace VmSidecar;
 /// <param name="SearchPath">PATH, for exec probes.</param>
 /// <param name="ProcessStart">When the process began, for the start-up gauge.</param>
 internal sealed record SidecarHost(
-    TimeProvider Time, ILoggerFactory Logs, EnvoyLineSink EnvoyLines, SystemdNotify Systemd, string SearchPath, DateTimeOffset ProcessStart);
+    TimeProvider Time, ILoggerFactory Logs, EnvoyLineSink EnvoyLines, SystemdNotify Systemd, string SearchPath, DateTimeOffset ProcessStart)
+{
+    /// <summary>Awaited once DNS is open: what the rest must wait for (an address of this host). Gives the settings as they are then. Null: nothing.</summary>
+    public Func<CancellationToken, Task<SidecarOptions>>? Settled { get; init; }
+}
 
 /// <summary>Builds, starts and stops every component. Nothing else does. Single use.</summary>
 internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDisposable
 {
+    private SidecarOptions _options = options; // read again once, when the network came after us
     private readonly CancellationTokenSource _quit = new();
     private ComponentStack? _stack;
 
@@ -41,7 +46,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
     public async Task<ExitCode> RunAsync(CancellationToken stopRequested)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(stopRequested, _quit.Token);
-        await using var stack = new ComponentStack(options.ShutdownBudget, host.Time, host.Logs.CreateLogger("app"));
+        await using var stack = new ComponentStack(_options.ShutdownBudget, host.Time, host.Logs.CreateLogger("app"));
         _stack = stack;
         try
         {
@@ -72,52 +77,54 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         var trust = new TrustBundle();                  // written by xds; read by identity
         CancellationToken startup = stop.Token;
 
-        var istiod = new IstiodAccess(options.Identity, options.Xds, host.Time, host.Logs);
-        var rotator = new CertificateRotator(options.Identity, istiod, secrets, trust, use);
-        DnsServer? dns = options.Dns.Enabled ? new DnsServer(options.Dns, metrics, host.Time, host.Logs.CreateLogger("dns")) : null;
+        DnsServer? dns = _options.Dns.Enabled ? new DnsServer(_options.Dns, metrics, host.Time, host.Logs.CreateLogger("dns")) : null;
+        if (dns is not null) { await stack.StartAsync(dns, startup); }                                   // names resolve before anything can fail, or wait
+        if (host.Settled is { } settled) { _options = await settled(startup); }
+
+        var istiod = new IstiodAccess(_options.Identity, _options.Xds, host.Time, host.Logs);
+        var rotator = new CertificateRotator(_options.Identity, istiod, secrets, trust, use);
         XdsProxy? xds = null;
-        var admin = new EnvoyAdmin(options.Envoy, host.Time);
-        var renderer = new EnvoyRenderer(options.Envoy, async (atMost, cancel) => xds is null || (await xds.ModeAsync(atMost, cancel)).Delta, new CommandRunner(TimeSpan.FromSeconds(5), host.Time));
-        var envoy = new EnvoySupervisor(options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics), host.Time, host.Logs.CreateLogger("default"));
-        HealthChecker? health = Health(options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null);
-        var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, options.Xds.SubscribeTrust ? trust : null)
+        var admin = new EnvoyAdmin(_options.Envoy, host.Time);
+        var renderer = new EnvoyRenderer(_options.Envoy, async (atMost, cancel) => xds is null || (await xds.ModeAsync(atMost, cancel)).Delta, new CommandRunner(TimeSpan.FromSeconds(5), host.Time));
+        var envoy = new EnvoySupervisor(_options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics), host.Time, host.Logs.CreateLogger("default"));
+        HealthChecker? health = Health(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null);
+        var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, _options.Xds.SubscribeTrust ? trust : null)
         {
             Secrets = secrets, Clusters = dns?.Clusters, WrongProtocol = () => envoy.StartAnew("istiod does not speak the delta protocol"),
         };
-        xds = new XdsProxy(options.Xds, links, metrics, host.Time, host.Logs);
-        var readiness = new ReadinessProbe(options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, Conditions(dns, stop.Token), host.Time);
+        xds = new XdsProxy(_options.Xds, links, metrics, host.Time, host.Logs);
+        var readiness = new ReadinessProbe(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, Conditions(dns, stop.Token), host.Time);
         var snapshot = new AgentSnapshot(host.ProcessStart, xds, rotator, envoy, dns);
 
-        if (dns is not null) { await stack.StartAsync(dns, startup); }                                   // names resolve before anything can fail
         await stack.StartAsync(Status(readiness, metrics, envoy, snapshot), startup);                    // probes answer first, last
         await stack.StartAsync(rotator, startup);                                                        // begins to ask; waits for nobody
-        await stack.StartAsync(new SdsServer(options.Sds, secrets, rotator.Status, use), startup);       // Envoy's first question
+        await stack.StartAsync(new SdsServer(_options.Sds, secrets, rotator.Status, use), startup);       // Envoy's first question
         await stack.StartAsync(xds, startup);                                                            // Envoy's second question
         if (health is not null) { await stack.StartAsync(health, startup); }
-        if (options.Envoy.Enabled) { await stack.StartAsync(envoy, startup); }                           // needs all of the above
+        if (_options.Envoy.Enabled) { await stack.StartAsync(envoy, startup); }                           // needs all of the above
         var watch = new ReadinessWatch(readiness, metrics, host.ProcessStart, host.Time, host.Logs.CreateLogger("default"));
         await stack.StartAsync(watch, startup);
-        await stack.StartAsync(new SystemdReporter(host.Systemd, watch.State, options.ShutdownBudget, host.Time), startup);
+        await stack.StartAsync(new SystemdReporter(host.Systemd, watch.State, _options.ShutdownBudget, host.Time), startup);
     }
 
     private HealthChecker? Health(EnvoyReadiness? envoy) =>
-        options.Probe is { } probe && Probers.For(probe, options.Envoy.Localhost == "::1", host.SearchPath, host.Time) is { } prober
+        _options.Probe is { } probe && Probers.For(probe, _options.Envoy.Localhost == "::1", host.SearchPath, host.Time) is { } prober
             ? new HealthChecker(probe, prober, envoy, host.Time, host.Logs.CreateLogger("healthcheck"))
             : null;
 
     private ReadinessConditions Conditions(DnsServer? dns, CancellationToken stop) => new(
         () => stop.IsCancellationRequested ? "terminated" : null,
-        ReadinessConditions.CertificateFiles(options.Identity.OutputDirectory),
-        () => options.Status.DnsRequired && dns is { Names.Received.Current: null } ? ReadinessConditions.NoNames : null);
+        ReadinessConditions.CertificateFiles(_options.Identity.OutputDirectory),
+        () => _options.Status.DnsRequired && dns is { Names.Received.Current: null } ? ReadinessConditions.NoNames : null);
 
     private StatusServer Status(ReadinessProbe readiness, MetricRegistry metrics, EnvoySupervisor envoy, AgentSnapshot snapshot)
     {
         ILogger log = host.Logs.CreateLogger("default");
-        if (!ScrapeTargets.TryParse(options.Status.PrometheusAnnotations, options.Status.Port, out IReadOnlyList<ScrapeTarget> targets, out string problem))
+        if (!ScrapeTargets.TryParse(_options.Status.PrometheusAnnotations, _options.Status.Port, out IReadOnlyList<ScrapeTarget> targets, out string problem))
         {
             throw new FatalException("status", problem, "Correct ISTIO_PROMETHEUS_ANNOTATIONS");
         }
-        var page = new MetricsPage(new MetricsSources(options.Envoy.Enabled ? options.Status.EnvoyPrometheusPort : 0, targets), metrics, new Scraper(), host.Time, log);
+        var page = new MetricsPage(new MetricsSources(_options.Envoy.Enabled ? _options.Status.EnvoyPrometheusPort : 0, targets), metrics, new Scraper(), host.Time, log);
         var hooks = new StatusHooks
         {
             Names = snapshot.Names,
@@ -125,6 +132,6 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
             Drain = envoy.Drain.DrainOnlyAsync,
             Quit = () => { envoy.Drain.SkipDrain(); _quit.Cancel(); },
         };
-        return new StatusServer(options.Status, new StatusRoutes(readiness, page, hooks, options.Status.MetricsLocalhostOnly), log);
+        return new StatusServer(_options.Status, new StatusRoutes(readiness, page, hooks, _options.Status.MetricsLocalhostOnly), log);
     }
 }

@@ -26,10 +26,13 @@ internal sealed class RunningAgent : IAsyncDisposable
     private readonly SystemdNotify _systemd = new(null);
     private readonly List<GrpcChannel> _channels = [];
 
-    private RunningAgent(SidecarOptions options)
+    private RunningAgent(SidecarOptions options, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled)
     {
         Options = options;
-        _app = new SidecarApp(options, new SidecarHost(TimeProvider.System, Log, _ => { }, _systemd, "/usr/bin:/bin", TimeProvider.System.GetUtcNow()));
+        _app = new SidecarApp(options, new SidecarHost(TimeProvider.System, Log, _ => { }, _systemd, "/usr/bin:/bin", TimeProvider.System.GetUtcNow())
+        {
+            Settled = settled is null ? null : startup => settled(options, startup),
+        });
     }
 
     public SidecarOptions Options { get; }
@@ -43,11 +46,12 @@ internal sealed class RunningAgent : IAsyncDisposable
 
     public string StatusUrl => $"http://127.0.0.1:{Options.Status.Port}";
 
-    /// <summary>Reads the files below <paramref name="root"/> and starts; <paramref name="change"/> has the last word on the options.</summary>
-    public static RunningAgent Start(string root, FakeIstiod istiod, Func<SidecarOptions, SidecarOptions>? change = null)
+    /// <summary>Reads the files below <paramref name="root"/> and starts; <paramref name="change"/> has the last word on the options, <paramref name="settled"/> is what the rest waits for after DNS.</summary>
+    public static RunningAgent Start(
+        string root, FakeIstiod istiod, Func<SidecarOptions, SidecarOptions>? change = null, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled = null)
     {
         SidecarOptions options = OptionsFor(root, istiod);
-        var agent = new RunningAgent(change?.Invoke(options) ?? options);
+        var agent = new RunningAgent(change?.Invoke(options) ?? options, settled);
         agent.Ended = agent._app.RunAsync(agent._stop.Token);
         return agent;
     }

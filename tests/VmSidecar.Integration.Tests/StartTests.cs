@@ -33,6 +33,27 @@ public sealed class StartTests
     }
 
     [Fact]
+    public async Task Names_resolve_while_the_rest_waits_for_an_address_of_the_host()
+    {
+        await using FakeIstiod istiod = await StartAsync();
+        var network = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using RunningAgent agent = RunningAgent.Start(RunningAgent.Onboard(istiod), istiod, settled: async (options, startup) =>
+        {
+            await network.Task.WaitAsync(startup);
+            return options with { Xds = options.Xds with { Node = options.Xds.Node with { Id = options.Xds.Node.Id.Replace("10.99.0.2", "10.99.0.7", StringComparison.Ordinal) } } };
+        });
+        using var udp = new UdpClient();
+        using var deadline = new CancellationTokenSource(VmSidecar.TestKit.Test.Deadline);
+        await agent.Log.LineAsync("Debug app started dns");
+        await udp.SendAsync(new byte[] { 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, (byte)'a', 0, 0, 1, 0, 1 }, agent.Dns, deadline.Token);
+        Assert.Equal(0x12, (await udp.ReceiveAsync(deadline.Token)).Buffer[0]); // SERVFAIL: there is no upstream, but somebody says so at once
+        Assert.Equal(["dns"], Components(agent, "started "));
+        network.SetResult();
+        await istiod.UntilAsync(i => i.Streams is [var only] && only.State("NDS") == SyncState.Synced, "the rest");
+        Assert.Contains("10.99.0.7", istiod.Streams.Single().Node.Id, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task The_certificate_is_the_tokens_and_lies_where_pilot_agent_puts_it()
     {
         await using FakeIstiod istiod = await StartAsync();

@@ -29,7 +29,7 @@ internal static partial class RunCommand
         DateTimeOffset begin = TimeProvider.System.GetUtcNow();
         List<ConfigError> flagErrors = [];
         var flags = CommandLineFlags.Parse(arguments, new SettingOrigin("command line"), flagErrors);
-        ConfigLoad load = await LoadAsync(new HostPaths(root), cli, flags, stop);
+        ConfigLoad load = ConfigLoad.Read(new HostPaths(root), cli.Environment, flags, new HostNetwork());
         List<ConfigError> captureErrors = []; // the rules are put on by another process, but a mistake in them must stop the start, not loop behind it
         CheckCommand.Capture(new HostPaths(root), load.Environment, captureErrors);
         ConfigError[] errors = [.. flagErrors, .. load.Errors, .. captureErrors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System).Run() : []];
@@ -43,26 +43,35 @@ internal static partial class RunCommand
         using SidecarLogging logging = SidecarLogging.Open(options.Log, underSystemd, out string? problem);
         ILogger log = logging.Factory.CreateLogger("default");
         if (problem is not null) { LogProblem(log, problem); }
-        Introduce(log, options, errors.Where(e => !e.IsToldLater));
-        return (int)await RunAppAsync(cli, options, logging, begin, stop);
+        Version(log, BuildVersion.Number, BuildVersion.Commit);
+        bool addressMissing = options.Node.Addresses is ["127.0.0.1", ..];
+        if (!addressMissing) { Introduce(log, options, errors.Where(e => !e.IsToldLater)); }
+        using var systemd = new SystemdNotify(cli.Environment.GetValueOrDefault("NOTIFY_SOCKET"));
+        var host = new SidecarHost(TimeProvider.System, logging.Factory, logging.WriteEnvoyLine, systemd, cli.Environment.GetValueOrDefault("PATH", "/usr/bin:/bin"), begin)
+        {
+            Settled = addressMissing ? startup => SettleAsync(() => ConfigLoad.Read(new HostPaths(root), cli.Environment, flags, new HostNetwork()), options, systemd, log, startup) : null,
+        };
+        return (int)await RunAppAsync(options, host, logging, stop);
     }
 
-    /// <summary>Reads all settings; at boot once more when the host had no address yet, because the node would stay registered under a wrong one.</summary>
-    private static async Task<ConfigLoad> LoadAsync(HostPaths paths, Cli cli, CommandLineFlags flags, CancellationToken stop)
+    /// <summary>
+    /// At boot the agent may come before the network. Names resolve already; the rest waits for an address, because a node registered under 127.0.0.1
+    /// stays wrong. Then all settings are read once more, since many depend on it.
+    /// </summary>
+    private static async Task<SidecarOptions> SettleAsync(Func<ConfigLoad> read, SidecarOptions options, SystemdNotify systemd, ILogger log, CancellationToken startup)
     {
-        var network = new HostNetwork();
-        ConfigLoad load = ConfigLoad.Read(paths, cli.Environment, flags, network);
-        bool addressMissing = load.Options?.Node.Addresses is ["127.0.0.1", ..];
-        return addressMissing && await NodeAddresses.WaitAsync(network, AddressPatience, TimeProvider.System, stop)
-            ? ConfigLoad.Read(paths, cli.Environment, flags, network)
-            : load;
+        NoAddressYet(log, AddressPatience);
+        systemd.Status("waiting for an address of this host; DNS is served");
+        bool came = await NodeAddresses.WaitAsync(new HostNetwork(), AddressPatience, TimeProvider.System, startup);
+        ConfigLoad load = read();
+        if (came && load.Options is { } again) { options = again; }
+        Introduce(log, options, load.Errors.Where(e => e.IsWarning && !e.IsToldLater));
+        return options;
     }
 
-    private static async Task<ExitCode> RunAppAsync(Cli cli, SidecarOptions options, SidecarLogging logging, DateTimeOffset begin, CancellationToken stop)
+    private static async Task<ExitCode> RunAppAsync(SidecarOptions options, SidecarHost host, SidecarLogging logging, CancellationToken stop)
     {
         ILogger log = logging.Factory.CreateLogger("default");
-        using var systemd = new SystemdNotify(cli.Environment.GetValueOrDefault("NOTIFY_SOCKET"));
-        var host = new SidecarHost(TimeProvider.System, logging.Factory, logging.WriteEnvoyLine, systemd, cli.Environment.GetValueOrDefault("PATH", "/usr/bin:/bin"), begin);
         using var app = new SidecarApp(options, host);
         using var signals = new Signals(app.Hurry, () => Reloaded(log), () => Reopen(logging, log));
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(signals.StopRequested, stop);
@@ -71,10 +80,9 @@ internal static partial class RunCommand
         return code;
     }
 
-    /// <summary>The classic agent's first lines, then the warnings about settings.</summary>
+    /// <summary>The classic agent's first lines after the version, then the warnings about settings.</summary>
     private static void Introduce(ILogger log, SidecarOptions options, IEnumerable<ConfigError> warnings)
     {
-        Version(log, BuildVersion.Number, BuildVersion.Commit);
         string[] id = options.Node.Id.Split('~');
         Role(log, string.Join(' ', options.Node.Addresses), id[0], id[2], id[3]);
         foreach (ConfigError warning in warnings) { SettingWarning(log, warning.ToString()); }
@@ -116,4 +124,7 @@ internal static partial class RunCommand
 
     [LoggerMessage(11, LogLevel.Information, "Agent has successfully terminated")]
     private static partial void Terminated(ILogger log);
+
+    [LoggerMessage(12, LogLevel.Warning, "the host has no address yet: DNS is served, everything else waits for one, at most {Patience}. Bring the network up, or set ISTIO_SVC_IP")]
+    private static partial void NoAddressYet(ILogger log, TimeSpan patience);
 }

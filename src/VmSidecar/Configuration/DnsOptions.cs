@@ -33,9 +33,9 @@ internal sealed record DnsOptions
     /// <summary>True for 1.10's answers where they differ (--dns-compat 1.10).</summary>
     public bool Compat110 { get; init; }
 
-    /// <summary>Own virtual IPs for hosts istiod leaves without an address.</summary>
+    /// <summary>Own virtual IPs for hosts istiod leaves without an address (VMSIDECAR_VIRTUAL_IPS).</summary>
     public VirtualIpMode VirtualIps { get; init; } = VirtualIpMode.NxDomain;
 
-    /// <summary>How long a host must be known from clusters, and unknown to the name table, before it gets one.</summary>
+    /// <summary>How long a host must be known from clusters, and unknown to the name table, before it gets one (VMSIDECAR_VIRTUAL_IP_REST).</summary>
     public TimeSpan VirtualIpRest { get; init; } = TimeSpan.FromSeconds(3);
 }

@@ -29,6 +29,22 @@ internal static class DnsSettings
             ForwardTimeout = settings.Duration("DNS_FORWARD_TIMEOUT", TimeSpan.FromSeconds(5)),
             ForwardParallel = settings.Bool("DNS_FORWARD_PARALLEL", false),
             Compat110 = compat == "1.10",
+            VirtualIps = Mode(settings),
+            VirtualIpRest = settings.Duration("VMSIDECAR_VIRTUAL_IP_REST", TimeSpan.FromSeconds(3)),
+        };
+    }
+
+    private static VirtualIpMode Mode(SettingReader settings)
+    {
+        const string Name = "VMSIDECAR_VIRTUAL_IPS";
+        string text = settings.NonEmptyText(Name, "nxdomain");
+        settings.Environment.TryGet(Name, out Setting setting);
+        return text switch
+        {
+            "off" => VirtualIpMode.Off,
+            "nxdomain" => VirtualIpMode.NxDomain,
+            "all" => VirtualIpMode.All,
+            _ => settings.Mistake(Name, setting, "is not a mode of virtual IPs", "Use off, nxdomain (only where upstream does not know the name) or all", VirtualIpMode.NxDomain),
         };
     }
 

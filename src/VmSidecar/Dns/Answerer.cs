@@ -86,6 +86,11 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         name = name[..query.Question.NameLength];
         WireName.ToLower(query.Name(packet), name);
 
+        if (query.Question.Type == DnsType.SRV && !compat110 && ServiceQuestion.TryRead(name, out string service, out ReadOnlySpan<byte> owner))
+        {
+            int length = WriteService(packet, query, name, service, owner, snapshot, scratch, limit, reply);
+            if (length > 0) { return new(AnswerAction.Reply, length, AnswerSource.Table); }
+        }
         if (snapshot.Names.Find(name, snapshot.Search, scratch, out NameMatch match))
         {
             AnswerSource source = match.Rule == MatchRule.Wildcard ? AnswerSource.Wildcard : AnswerSource.Table;
@@ -99,7 +104,7 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         if (query.Question.Type == DnsType.PTR && !compat110 && MeshAddress.TryParseReverse(name, out UInt128 address))
         {
             NamedHost? host = snapshot.Names.FindAddress(address) ?? snapshot.Vips.FindAddress(address);
-            if (host is not null) { return new(AnswerAction.Reply, WritePointer(packet, query, name, host, limit, reply), AnswerSource.Table); }
+            if (host is not null) { return new(AnswerAction.Reply, WriteName(packet, query, name, [], host.Name, limit, reply), AnswerSource.Table); }
         }
         return new(AnswerAction.Forward);
     }
@@ -150,10 +155,20 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         return Finish(ref writer, query);
     }
 
-    private int WritePointer(ReadOnlySpan<byte> packet, DnsQuery query, ReadOnlySpan<byte> name, NamedHost host, int limit, Span<byte> reply)
+    /// <summary>SRV of a service of the table; 0: it has no such port.</summary>
+    private int WriteService(ReadOnlySpan<byte> packet, DnsQuery query, ReadOnlySpan<byte> name, string service, ReadOnlySpan<byte> owner, DnsSnapshot snapshot, Span<byte> scratch, int limit, Span<byte> reply)
+    {
+        if (!snapshot.Names.Find(owner, snapshot.Search, scratch, out NameMatch match)) { return 0; }
+        ushort port = snapshot.Ports.Find(WireName.ToText(match.Host.Name).TrimEnd('.'), service, match.Host.Source == HostSource.Kubernetes);
+        if (port == 0) { return 0; }
+        ReadOnlySpan<byte> target = match.Rule == MatchRule.Wildcard ? owner : match.Host.Name;
+        return WriteName(packet, query, name, [0, 0, 0, 0, (byte)(port >> 8), (byte)port], target, limit, reply); // priority 0, weight 0
+    }
+
+    private int WriteName(ReadOnlySpan<byte> packet, DnsQuery query, ReadOnlySpan<byte> name, ReadOnlySpan<byte> before, ReadOnlySpan<byte> target, int limit, Span<byte> reply)
     {
         var writer = new DnsWriter(reply, packet, query.Question, limit, compress: true);
-        if (!writer.TryNameRecord(name, DnsType.PTR, ttl, [], host.Name, Reserve(query))) { writer.MarkTruncated(); }
+        if (!writer.TryNameRecord(name, query.Question.Type, ttl, before, target, Reserve(query))) { writer.MarkTruncated(); }
         return Finish(ref writer, query);
     }
 

@@ -44,7 +44,7 @@ internal sealed class DnsServer : IComponent
         _resolvConf = new(options.ResolvConf, _state, _forwarder, time, log);
         _handler = new(_state, new Answerer(options.Compat110), _forwarder, _metrics, log);
         VirtualIps = new(options, _state, time, log);
-        Clusters = new(VirtualIps);
+        Clusters = new(VirtualIps, _state.Ports);
         Names = new(_state, _metrics, new LastTable(options.StateDirectory, time, log), time, log) { Changed = VirtualIps.NamesChanged };
     }
 
@@ -56,7 +56,7 @@ internal sealed class DnsServer : IComponent
     /// <summary>Own virtual IPs, for hosts seen in clusters.</summary>
     public VirtualIps VirtualIps { get; }
 
-    /// <summary>Where the relay shows the clusters that pass.</summary>
+    /// <summary>Where the relay shows the clusters and routes that pass.</summary>
     public ClusterHosts Clusters { get; }
 
     /// <summary>The servers questions are forwarded to.</summary>

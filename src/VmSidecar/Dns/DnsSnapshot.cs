@@ -5,4 +5,5 @@ namespace VmSidecar.Dns;
 /// <param name="Vips">Hosts istiod leaves without an address, with the agent's own virtual ones.</param>
 /// <param name="VipsOnlyWhereUnknown">The virtual ones count only where upstream says the name does not exist.</param>
 /// <param name="Search">Search domains of resolv.conf as lower-case wire names.</param>
-internal sealed record DnsSnapshot(NameTable Names, NameTable Vips, bool VipsOnlyWhereUnknown, byte[][] Search);
+/// <param name="Ports">Ports of services; kept up to date in place.</param>
+internal sealed record DnsSnapshot(NameTable Names, NameTable Vips, bool VipsOnlyWhereUnknown, byte[][] Search, ServicePorts Ports);

@@ -9,10 +9,13 @@ internal sealed class DnsState
     public DnsState(NameScope scope)
     {
         Scope = scope;
-        _current = new(NameTable.Empty(scope), NameTable.Empty(scope), VipsOnlyWhereUnknown: true, []);
+        _current = new(NameTable.Empty(scope), NameTable.Empty(scope), VipsOnlyWhereUnknown: true, [], Ports);
     }
 
     public NameScope Scope { get; }
+
+    /// <summary>Written as clusters pass.</summary>
+    public ServicePorts Ports { get; } = new();
 
     public DnsSnapshot Current => _current;
 

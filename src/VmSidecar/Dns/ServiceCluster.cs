@@ -1,22 +1,34 @@
+using System.Globalization;
+using System.Net;
+
 namespace VmSidecar.Dns;
 
-/// <summary>Tells which clusters speak of a host that may get a virtual IP (reference 04 §5.6). Pure.</summary>
-internal static class ServiceCluster
+/// <summary>What an outbound cluster says of a service: its host, a port, and whether a virtual IP for the host can work.</summary>
+/// <param name="Host">In lower case, without the dot at its end; may be a wildcard.</param>
+/// <param name="Port">The service's port.</param>
+/// <param name="Suits">A virtual IP can work (reference 04 §5.6): Envoy finds the endpoints itself. With ORIGINAL_DST the virtual IP would become the upstream's address.</param>
+internal readonly record struct ServiceCluster(string Host, ushort Port, bool Suits)
 {
     // envoy.config.cluster.v3.Cluster.DiscoveryType
     private const int StrictDns = 1, LogicalDns = 2, Eds = 3;
 
-    /// <summary>
-    /// The host of <c>outbound|port|subset|host</c>, in lower case, if a virtual IP for it can work: not ORIGINAL_DST (the virtual IP would become
-    /// the upstream's address), no wildcard, no address, not a static or inbound cluster. Null otherwise.
-    /// </summary>
-    public static string? HostOf(string name, int discoveryType)
+    /// <summary>Reads <c>outbound|port|subset|host</c>; null for static, inbound and DNS-SRV style (<c>outbound_.</c>) clusters. Pure.</summary>
+    public static ServiceCluster? Read(string name, int discoveryType)
     {
-        if (discoveryType is not (StrictDns or LogicalDns or Eds)) { return null; }
         string[] parts = name.Split('|');
-        if (parts.Length != 4 || parts[0] != "outbound") { return null; }
+        if (parts.Length != 4 || parts[0] != "outbound" || !ushort.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out ushort port)) { return null; }
         string host = parts[3].TrimEnd('.').ToLowerInvariant();
-        bool isName = host.Contains('.') && !host.Contains('*') && !System.Net.IPAddress.TryParse(host, out _);
-        return isName ? host : null;
+        return new(host, port, discoveryType is StrictDns or LogicalDns or Eds && IsName(host));
     }
+
+    /// <summary>The host of a route's virtual host, named <c>host:port</c>; null for what names no service (<c>allow_any</c>, wildcards, addresses). Pure.</summary>
+    public static string? HostOfRoute(string virtualHost)
+    {
+        int colon = virtualHost.LastIndexOf(':');
+        if (colon <= 0 || !ushort.TryParse(virtualHost.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out _)) { return null; }
+        string host = virtualHost[..colon].TrimEnd('.').ToLowerInvariant();
+        return IsName(host) && !host.Contains('|', StringComparison.Ordinal) ? host : null;
+    }
+
+    private static bool IsName(string host) => host.Contains('.', StringComparison.Ordinal) && !host.Contains('*', StringComparison.Ordinal) && !IPAddress.TryParse(host, out _);
 }

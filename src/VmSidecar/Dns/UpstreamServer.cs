@@ -21,6 +21,8 @@ internal sealed class UpstreamServer(IPEndPoint endpoint, SourcePorts ports, Tim
     private const int MaxSockets = 4;      // open at a time: ports a guesser would have to know
     private const int AsksPerSocket = 4096; // then the port changes
 
+    private static readonly TimeSpan TcpPatience = TimeSpan.FromSeconds(2); // a filtered port swallows the connection without a word
+
     private readonly Lock _gate = new();
     private readonly List<UpstreamSocket> _sockets = [];
     private readonly List<UpstreamSocket> _retired = [];
@@ -38,19 +40,23 @@ internal sealed class UpstreamServer(IPEndPoint endpoint, SourcePorts ports, Tim
         lock (_gate) { return _sockets.Exists(s => s.LocalPort == port) || _retired.Exists(s => s.LocalPort == port); }
     }
 
-    /// <summary>Asks once by UDP, then by TCP if the answer was cut; or by TCP at once. Never throws; ends with <paramref name="stop"/> at the latest.</summary>
+    /// <summary>
+    /// Asks once by UDP, then by TCP if the answer was cut; or by TCP at once, then by UDP if that fails: a closed or filtered TCP port says nothing
+    /// about the server. Never throws; ends with <paramref name="stop"/> at the latest.
+    /// </summary>
     public async Task<AskResult> AskAsync(byte[] query, DnsQuestion question, bool tcp, CancellationToken stop)
     {
         long begin = time.GetTimestamp();
-        byte[]? message = tcp ? await UpstreamTcp.AskAsync(Endpoint, query, question, stop) : await AskUdpAsync((byte[])query.Clone(), question, stop);
-        if (message is not null && !tcp && DnsHeader.TryRead(message, out DnsHeader header) && header.IsTruncated)
-        {
-            // a server without TCP: the cut answer, with TC, is better than none
-            message = await UpstreamTcp.AskAsync(Endpoint, query, question, stop) ?? message;
-        }
-        if (message is not null && !DnsReply.IsWhole(message, out _) ) { message = null; }
-        if (message is not null) { Health.Answered(time.GetElapsedTime(begin)); return new(AskEnd.Answered, message, this); }
+        byte[]? whole = tcp ? await AskTcpAsync(query, question, stop) : null;
+        byte[]? message = whole ?? (stop.IsCancellationRequested ? null : await AskUdpAsync((byte[])query.Clone(), question, stop));
+        if (whole is null && !tcp && IsCut(message)) { message = await AskTcpAsync(query, question, stop) ?? message; } // cut, with TC, is better than none
+        if (message is not null && !DnsReply.IsWhole(message, out _)) { message = null; }
         TimeSpan waited = time.GetElapsedTime(begin);
+        if (message is not null)
+        {
+            Health.Answered(waited);
+            return whole is null && tcp && IsCut(message) ? new(AskEnd.Unreachable, null, this) : new(AskEnd.Answered, message, this);
+        }
         if (stop.IsCancellationRequested) { Health.Silent(waited); return new(AskEnd.Abandoned, null, this); }
         Health.Unreachable();
         return new(AskEnd.Unreachable, null, this);
@@ -67,6 +73,15 @@ internal sealed class UpstreamServer(IPEndPoint endpoint, SourcePorts ports, Tim
             _retired.Clear();
         }
         foreach (UpstreamSocket socket in all) { await socket.DisposeAsync(); }
+    }
+
+    private static bool IsCut(byte[]? message) => message is not null && DnsHeader.TryRead(message, out DnsHeader header) && header.IsTruncated;
+
+    private async Task<byte[]?> AskTcpAsync(byte[] query, DnsQuestion question, CancellationToken stop)
+    {
+        using var patience = new CancellationTokenSource(TcpPatience, time);
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(stop, patience.Token);
+        return await UpstreamTcp.AskAsync(Endpoint, query, question, end.Token);
     }
 
     private async Task<byte[]?> AskUdpAsync(byte[] query, DnsQuestion question, CancellationToken stop)

@@ -151,14 +151,15 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
 
     private static bool Knows(NameTable names, string host) => WireName.Encode(host) is { } name && names.Hosts.ContainsKey(name);
 
-    /// <summary>An IPv4 one where the host has IPv4; an IPv6 one only where it has nothing else: one family is enough, and the other is NODATA.</summary>
+    /// <summary>An IPv4 one, or an IPv6 one where the host has nothing else: one family is enough, and the other is NODATA.</summary>
     private static (bool V4, bool V6) Families()
     {
         try
         {
-            bool v4 = NetworkInterface.GetAllNetworkInterfaces().Any(n => n.NetworkInterfaceType != NetworkInterfaceType.Loopback
-                && n.GetIPProperties().UnicastAddresses.Any(a => a.Address.AddressFamily == AddressFamily.InterNetwork));
-            return (v4, !v4);
+            AddressFamily[] found = [.. NetworkInterface.GetAllNetworkInterfaces().Where(n => n.NetworkInterfaceType != NetworkInterfaceType.Loopback)
+                .SelectMany(n => n.GetIPProperties().UnicastAddresses).Where(a => !a.Address.IsIPv6LinkLocal).Select(a => a.Address.AddressFamily)];
+            bool onlyV6 = found.Contains(AddressFamily.InterNetworkV6) && !found.Contains(AddressFamily.InterNetwork); // at boot there may be none yet
+            return (!onlyV6, onlyV6);
         }
         catch (NetworkInformationException)
         {

@@ -55,7 +55,11 @@ internal sealed partial class XdsSession
             XdsLog.Skipped(context.Log, response.TypeUrl);
             return true;
         }
-        if (!IsAside && response.TypeUrl == XdsTypeUrl.Cluster) { context.Links.Clusters?.Observe(delta, message.Body.Span); }
+        if (!IsAside && context.Links.Clusters is { } seen)
+        {
+            if (response.TypeUrl == XdsTypeUrl.Cluster) { seen.Observe(delta, message.Body.Span); }
+            else if (response.TypeUrl == XdsTypeUrl.Routes) { seen.ObserveRoutes(delta, message.Body.Span); }
+        }
         if (!await TryConvertAsync(response, message, stop)) { await DeliverAsync(response, Mended(response, message), stop); }
         return true;
     }

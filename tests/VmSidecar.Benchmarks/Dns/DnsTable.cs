@@ -33,7 +33,7 @@ internal static class DnsTable
     private static void Ask(NameTable table, NameScope scope, string name)
     {
         byte[] query = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, .. WireName.Encode(name)!, 0, 1, 0, 1], reply = new byte[4096];
-        var snapshot = new DnsSnapshot(table, NameTable.Empty(scope), VipsOnlyWhereUnknown: true, []);
+        var snapshot = new DnsSnapshot(table, NameTable.Empty(scope), VipsOnlyWhereUnknown: true, [], new ServicePorts());
         var answerer = new Answerer(compat110: false);
         long begin = Stopwatch.GetTimestamp();
         AnswerResult result = default;

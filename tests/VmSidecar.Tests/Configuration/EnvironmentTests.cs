@@ -62,6 +62,7 @@ public sealed class EnvironmentTests
     [InlineData("CREDENTIAL_FETCHER_TYPE=exec", "'exec' needs a command")]
     [InlineData("COMPLIANCE_POLICY=fips", "'fips' is not a known policy")]
     [InlineData("ECC_SIGNATURE_ALGORITHM=ED25519", "'ED25519' is not a known algorithm")]
+    [InlineData("VMSIDECAR_VIRTUAL_IPS=sometimes", "'sometimes' is not a mode of virtual IPs")]
     [InlineData("DNS_PROXY_ADDR=host.example:15053", "'host.example:15053' does not name localhost or an IP address")]
     [InlineData("WORKLOAD_IDENTITY_SOCKET_FILE=a/b", "'a/b' is a path")]
     [InlineData("ISTIO_CPU_LIMIT=two", "'two' is not a whole number of at least 0")]
@@ -150,9 +151,10 @@ public sealed class EnvironmentTests
     [Fact]
     public void Flags_beat_agent_flags()
     {
-        using TestHost host = TestHost.WithFixture("1.31").Sidecar("ISTIO_AGENT_FLAGS='--proxyLogLevel debug --domain a.example --concurrency=3'\n");
+        using TestHost host = TestHost.WithFixture("1.31").Sidecar("ISTIO_AGENT_FLAGS='--proxyLogLevel debug --domain a.example --concurrency=3 --dns-compat 1.10'\nVMSIDECAR_VIRTUAL_IPS=all\n");
         SidecarOptions options = host.Options("--domain", "b.example", "--log_as_json", "--log_output_level=dns:debug,all:warn,xds:none");
         Assert.Equal(("debug", "b.example", 3, true), (options.Envoy.LogLevel, options.Dns.Domain, options.Envoy.Concurrency, options.Envoy.JsonLogs));
+        Assert.Equal((true, VirtualIpMode.All), (options.Dns.Compat110, options.Dns.VirtualIps));
         Assert.Equal(Microsoft.Extensions.Logging.LogLevel.Warning, options.Log.DefaultLevel);
         Assert.Equal([KeyValuePair.Create("xds", Microsoft.Extensions.Logging.LogLevel.None)], options.Log.Scopes.AsEnumerable());
     }

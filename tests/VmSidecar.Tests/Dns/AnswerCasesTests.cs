@@ -120,13 +120,17 @@ public sealed class AnswerCasesTests
     [InlineData("kafka.data.svc.cluster.local.", 1232, false, 40, 686 + 11, false)] // and OPT, as RFC 6891 §6.1.1 asks
     [InlineData("kafka.data.svc.cluster.local.", -1, true, 40, 1806, false)]
     [InlineData("kafka.data.", -1, false, 30, 508, true)]
-    public void Long_answers_are_compressed_and_cut_at_a_record(string name, int edns, bool tcp, int records, int length, bool truncated)
+    [InlineData("kafka.data.svc.cluster.local.", -1, false, 29, 510, true, true)]
+    [InlineData("kafka.data.svc.cluster.local.", 1232, false, 40, 686, false, true)] // 1.10 sends no OPT
+    [InlineData("kafka.data.svc.cluster.local.", -1, true, 40, 1806, false, true)]
+    [InlineData("kafka.data.", -1, false, 30, 508, true, true)]
+    public void Long_answers_are_compressed_and_cut_at_a_record(string name, int edns, bool tcp, int records, int length, bool truncated, bool compat110 = false)
     {
         byte[] reply = new byte[65535];
-        AnswerResult result = new Answerer(compat110: false).Answer(DnsMessages.Query(name, ednsSize: edns), Snapshot(R1, false), tcp, 7, reply, out _);
+        AnswerResult result = new Answerer(compat110).Answer(DnsMessages.Query(name, ednsSize: edns), Snapshot(R1, compat110), tcp, 7, reply, out _);
         DnsText text = DnsMessages.Read(reply.AsSpan(0, result.Length));
         Assert.Equal((records, length, truncated), (text.Answers.Count, result.Length, text.Header.IsTruncated));
-        Assert.Equal(edns < 0 ? [] : ["OPT 4096"], text.Additionals);
+        Assert.Equal(edns < 0 || compat110 ? [] : ["OPT 4096"], text.Additionals);
         Assert.All(text.Answers, a => Assert.StartsWith(name + " 30 A 10.244.7.", a, StringComparison.Ordinal));
         Assert.Distinct(text.Answers);
     }
@@ -158,9 +162,12 @@ public sealed class AnswerCasesTests
     public void Requests_are_screened_by_their_header(string packet, string expected)
     {
         byte[] reply = new byte[512];
-        AnswerResult result = new Answerer(compat110: false).Answer(Convert.FromHexString(packet), Snapshot(R1, false), tcp: false, 0, reply, out _);
-        Assert.Equal(expected, Convert.ToHexString(reply[..result.Length]));
-        Assert.Equal(expected.Length == 0 ? AnswerAction.Drop : AnswerAction.Reply, result.Action);
+        foreach (bool compat110 in (bool[])[false, true])
+        {
+            AnswerResult result = new Answerer(compat110).Answer(Convert.FromHexString(packet), Snapshot(R1, compat110), tcp: false, 0, reply, out _);
+            Assert.Equal(expected, Convert.ToHexString(reply[..result.Length]));
+            Assert.Equal(expected.Length == 0 ? AnswerAction.Drop : AnswerAction.Reply, result.Action);
+        }
     }
 
     [Theory] // case 52: the first label of the domain is whatever it is
@@ -170,9 +177,12 @@ public sealed class AnswerCasesTests
     [InlineData("ledger.payments.svc.cluster.local.")]
     public void An_odd_domain_gives_odd_short_names(string name)
     {
-        var scope = new NameScope("payments", "cluster.local", compat110: false);
-        Assert.Equal(name + " 30 A 10.96.10.11", Ask(Table(scope), R1, DnsType.A, name, compat110: false));
-        Assert.Equal(Fwd, Ask(Table(scope), R1, DnsType.A, "ledger.payments.svc.", compat110: false));
+        foreach (bool compat110 in (bool[])[false, true])
+        {
+            var scope = new NameScope("payments", "cluster.local", compat110);
+            Assert.Equal(name + " 30 A 10.96.10.11", Ask(Table(scope), R1, DnsType.A, name, compat110));
+            Assert.Equal(Fwd, Ask(Table(scope), R1, DnsType.A, "ledger.payments.svc.", compat110));
+        }
     }
 
     [Fact]

@@ -106,11 +106,12 @@ internal sealed class DnsLab : IAsyncDisposable
     /// <summary>The test stopped the server itself.</summary>
     public void MarkStopped() => _stopped = true;
 
-    public async Task StopAsync()
+    /// <summary>Stops the server; <paramref name="now"/>: without waiting for what a silent upstream still owes.</summary>
+    public async Task StopAsync(bool now = false)
     {
         if (_stopped) { return; }
         _stopped = true;
-        using var hard = new CancellationTokenSource(Test.Deadline);
+        using var hard = new CancellationTokenSource(now ? TimeSpan.Zero : Test.Deadline);
         await Server.StopAsync(hard.Token);
     }
 

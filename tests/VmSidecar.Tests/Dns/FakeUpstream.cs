@@ -8,18 +8,23 @@ using Xunit;
 
 namespace VmSidecar.Tests.Dns;
 
-/// <summary>A scripted upstream on UDP and TCP of one loopback port. The script gets the query and the transport, and returns the replies to send; none is silence.</summary>
+/// <summary>
+/// A scripted upstream on UDP and TCP of one loopback port. The script gets the query and the transport, and returns the replies to send; none is
+/// silence: a connection then stays open, unless <c>closesTcp</c> says that this server ends it.
+/// </summary>
 internal sealed class FakeUpstream : IAsyncDisposable
 {
     private readonly Socket _udp, _tcp;
     private readonly CancellationTokenSource _stop = new();
     private readonly Func<byte[], bool, IEnumerable<byte[]>> _script;
+    private readonly bool _closesTcp;
     private readonly Task _loops;
     private readonly SemaphoreSlim _asked = new(0);
 
-    public FakeUpstream(Func<byte[], bool, IEnumerable<byte[]>> script, IPAddress? address = null)
+    public FakeUpstream(Func<byte[], bool, IEnumerable<byte[]>> script, IPAddress? address = null, bool closesTcp = false)
     {
         _script = script;
+        _closesTcp = closesTcp;
         (_udp, _tcp) = Bind(address ?? IPAddress.Loopback);
         _tcp.Listen();
         Endpoint = (IPEndPoint)_udp.LocalEndPoint!;
@@ -98,25 +103,40 @@ internal sealed class FakeUpstream : IAsyncDisposable
 
     private async Task TcpAsync()
     {
-        while (true)
+        List<Task> served = [];
+        try
         {
-            using Socket client = await _tcp.AcceptAsync(_stop.Token);
-            byte[] buffer = new byte[65535];
-            int read = 0;
-            while (read < 2 || read < 2 + BinaryPrimitives.ReadUInt16BigEndian(buffer))
-            {
-                int more = await client.ReceiveAsync(buffer.AsMemory(read), SocketFlags.None, _stop.Token);
-                if (more == 0) { break; }
-                read += more;
-            }
-            byte[] query = buffer[2..read];
-            Seen.Enqueue((query, true, ((IPEndPoint)client.RemoteEndPoint!).Port));
-            foreach (byte[] reply in _script(query, true))
-            {
-                byte[] framed = [(byte)(reply.Length >> 8), (byte)reply.Length, .. reply];
-                await client.SendAsync(framed, SocketFlags.None, _stop.Token);
-            }
-            _asked.Release();
+            while (true) { served.Add(ServeAsync(await _tcp.AcceptAsync(_stop.Token))); }
         }
+        finally
+        {
+            await Task.WhenAll(served);
+        }
+    }
+
+    /// <summary>One question on one connection; ended by whoever asked, as RFC 7766 §6.2.3 wants it.</summary>
+    private async Task ServeAsync(Socket accepted)
+    {
+        using Socket client = accepted;
+        byte[] buffer = new byte[65535];
+        int read = 0;
+        while (read < 2 || read < 2 + BinaryPrimitives.ReadUInt16BigEndian(buffer))
+        {
+            int more = await client.ReceiveAsync(buffer.AsMemory(read), SocketFlags.None, _stop.Token);
+            if (more == 0) { return; }
+            read += more;
+        }
+        byte[] query = buffer[2..read];
+        Seen.Enqueue((query, true, ((IPEndPoint)client.RemoteEndPoint!).Port));
+        byte[][] replies = [.. _script(query, true)];
+        foreach (byte[] reply in replies)
+        {
+            byte[] framed = [(byte)(reply.Length >> 8), (byte)reply.Length, .. reply];
+            await client.SendAsync(framed, SocketFlags.None, _stop.Token);
+        }
+        _asked.Release();
+        if (replies.Length == 0 && _closesTcp) { return; }
+        try { await client.ReceiveAsync(buffer.AsMemory(), SocketFlags.None, _stop.Token); }
+        catch (SocketException) { } // reset by the asker
     }
 }

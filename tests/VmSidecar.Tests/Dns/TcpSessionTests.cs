@@ -19,6 +19,30 @@ public sealed class TcpSessionTests
         await DnsLab.WriteTcpAsync(socket, DnsMessages.Query("slow.example.net", id: 1));
         for (ushort id = 2; id < 300; id++) { await DnsLab.WriteTcpAsync(socket, DnsMessages.Query("a.example", id: id)); } // more than the classic agent's 128
         for (ushort id = 2; id < 300; id++) { Assert.Equal(id, DnsMessages.Read(await DnsLab.ReadTcpAsync(socket)).Header.Id); }
+        await silent.AskedAsync(); // the slow one was on its way all the time
+        await lab.StopAsync(now: true);
+    }
+
+    [Fact]
+    public async Task A_server_that_closes_tcp_without_a_word_is_asked_by_udp_and_keeps_its_good_name()
+    {
+        await using var upstream = new FakeUpstream((query, tcp) => tcp ? [] : [DnsMessages.Reply(query, 0, 60, "192.0.2.1")], closesTcp: true);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
+        Assert.Equal(["www.example.net. 60 A 192.0.2.1"], (await lab.AskTcpAsync("www.example.net")).Answers);
+        Assert.False(lab.Server.Upstreams.Servers[0].Health.IsDown);
+        Assert.Equal([true, false], upstream.Seen.Select(s => s.Tcp));
+    }
+
+    [Fact]
+    public async Task A_server_whose_tcp_is_filtered_is_asked_by_udp_after_two_seconds()
+    {
+        await using var upstream = new FakeUpstream((query, tcp) => tcp ? [] : [DnsMessages.Reply(query, 0, 60, "192.0.2.1")]);
+        var time = new ManualTimeProvider();
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], time);
+        Task<DnsText> asked = lab.AskTcpAsync("www.example.net");
+        await upstream.AskedAsync();
+        time.Advance(TimeSpan.FromSeconds(2));
+        Assert.NotEmpty((await asked).Answers);
     }
 
     [Fact]

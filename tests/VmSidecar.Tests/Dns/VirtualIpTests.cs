@@ -25,7 +25,7 @@ public sealed class VirtualIpTests
     [InlineData("outbound_.80_._.www.shop.example", 3, null)]  // the DNS SRV form
     [InlineData("BlackHoleCluster", 3, null)]
     [InlineData("InboundPassthroughClusterIpv4", 3, null)]
-    public void Only_hosts_that_can_work_are_candidates(string cluster, int type, string? host) => Assert.Equal(host, ServiceCluster.HostOf(cluster, type));
+    public void Only_hosts_that_can_work_are_candidates(string cluster, int type, string? host) => Assert.Equal(host, ServiceCluster.Read(cluster, type) is { Suits: true } found ? found.Host : null);
 
     [Fact]
     public void Addresses_do_not_depend_on_the_order_of_arrival()
@@ -158,7 +158,7 @@ public sealed class VirtualIpTests
     public void Clusters_on_their_way_to_Envoy_name_the_hosts()
     {
         var sink = new Hosts();
-        var clusters = new ClusterHosts(sink);
+        var clusters = new ClusterHosts(sink, new ServicePorts());
         clusters.Observe(delta: false, [.. Sotw("outbound|80||a.example.net", 3), .. Sotw("outbound|443||a.example.net", 1), .. Sotw("outbound|80||b.example.net", 4), .. Sotw("BlackHoleCluster", 0)]);
         Assert.Equal(["a.example.net"], sink.Last);
         clusters.Observe(delta: true, Delta("outbound|80||c.example.net", 2));
@@ -179,9 +179,42 @@ public sealed class VirtualIpTests
     {
         byte[] response = await File.ReadAllBytesAsync(Path.Combine(AppContext.BaseDirectory, "Recorded", recording, "00-Cluster.binpb"));
         var sink = new Hosts();
-        new ClusterHosts(sink).Observe(delta, response);
+        new ClusterHosts(sink, new ServicePorts()).Observe(delta, response);
         Assert.Superset(new HashSet<string> { "nginx.example.com", "mongo.example.com", "www.external.example", "vm-app.vm-ns.svc.cluster.local" }, sink.Last.ToHashSet());
         Assert.DoesNotContain(sink.Last, h => h.Contains('*', StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("istiod-1.10-sotw", false)]
+    [InlineData("istiod-1.31-sotw", false)]
+    [InlineData("istiod-1.31-delta", true)]
+    public async Task Routes_of_real_istiods_name_no_host_that_clusters_do_not(string recording, bool delta)
+    {
+        string folder = Path.Combine(AppContext.BaseDirectory, "Recorded", recording);
+        var sink = new Hosts();
+        var clusters = new ClusterHosts(sink, new ServicePorts());
+        clusters.Observe(delta, await File.ReadAllBytesAsync(Path.Combine(folder, "00-Cluster.binpb")));
+        string[] before = [.. sink.Last.Order(StringComparer.Ordinal)];
+        clusters.ObserveRoutes(delta, await File.ReadAllBytesAsync(Path.Combine(folder, "03-RouteConfiguration.binpb")));
+        Assert.Equal(before, sink.Last.Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public void Routes_name_hosts_that_have_no_cluster_of_their_own()
+    {
+        var sink = new Hosts();
+        var clusters = new ClusterHosts(sink, new ServicePorts());
+        clusters.Observe(delta: false, [.. Sotw("outbound|80||a.example.net", 3), .. Sotw("outbound|80||passthrough.example.net", 4)]);
+        byte[] Route(string name, params string[] hosts) => DnsMessages.Field(2, [.. DnsMessages.Field(1, name), .. hosts.SelectMany(h => DnsMessages.Field(2, DnsMessages.Field(1, h)))]);
+        byte[] SotwRoute(string name, params string[] hosts) => DnsMessages.Field(2, Route(name, hosts));
+        clusters.ObserveRoutes(delta: false, SotwRoute("80", "only.example.net:80", "passthrough.example.net:80", "*.wild.example.net:80", "192.0.2.1:80", "allow_any", "inbound|http|80", "a.example.net:80"));
+        Assert.Equal(["a.example.net", "only.example.net"], sink.Last.Order());
+        clusters.ObserveRoutes(delta: false, SotwRoute("8080", "other.example.net:8080")); // the route 80 is not in this message, and stays
+        Assert.Equal(["a.example.net", "only.example.net", "other.example.net"], sink.Last.Order());
+        clusters.ObserveRoutes(delta: true, DnsMessages.Field(2, [.. DnsMessages.Field(3, "80"), .. DnsMessages.Field(2, Route("80", "new.example.net:80"))]));
+        Assert.Equal(["a.example.net", "new.example.net", "other.example.net"], sink.Last.Order());
+        clusters.ObserveRoutes(delta: true, DnsMessages.Field(6, "8080"));
+        Assert.Equal(["a.example.net", "new.example.net"], sink.Last.Order());
     }
 
     private static byte[] Any(string cluster, int type) => DnsMessages.Field(2, [.. DnsMessages.Field(1, cluster), .. type == 0 ? (byte[])[] : [0x10, (byte)type]]);
