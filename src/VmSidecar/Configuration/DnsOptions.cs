@@ -24,8 +24,8 @@ internal sealed record DnsOptions
     /// <summary>Folder of the last table and VIP assignments.</summary>
     public required string StateDirectory { get; init; }
 
-    /// <summary>Whole time allowed for one forwarded query (DNS_FORWARD_TIMEOUT).</summary>
-    public TimeSpan ForwardTimeout { get; init; } = TimeSpan.FromSeconds(5);
+    /// <summary>Whole time allowed for one forwarded query (DNS_FORWARD_TIMEOUT): below the five seconds after which glibc asks again.</summary>
+    public TimeSpan ForwardTimeout { get; init; } = TimeSpan.FromSeconds(4.5);
 
     /// <summary>DNS_FORWARD_PARALLEL: ask all upstreams at once.</summary>
     public bool ForwardParallel { get; init; }

@@ -26,7 +26,7 @@ internal static class DnsSettings
             Namespace = identity.Namespace,
             Domain = identity.Domain,
             StateDirectory = paths.State,
-            ForwardTimeout = settings.Duration("DNS_FORWARD_TIMEOUT", TimeSpan.FromSeconds(5)),
+            ForwardTimeout = settings.Duration("DNS_FORWARD_TIMEOUT", TimeSpan.FromSeconds(4.5)),
             ForwardParallel = settings.Bool("DNS_FORWARD_PARALLEL", false),
             Compat110 = compat == "1.10",
             VirtualIps = Mode(settings),

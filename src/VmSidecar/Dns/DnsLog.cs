@@ -66,6 +66,12 @@ internal static partial class DnsLog
     [LoggerMessage(20, LogLevel.Warning, "istiod moved the virtual IP of {Host} from {From} to {To}; clients that remember the old one reach another service until its TTL ends")]
     public static partial void VipMoved(ILogger log, string host, string from, string to);
 
+    [LoggerMessage(22, LogLevel.Error, "DNS loop: {Server} sends the agent's questions back to the agent ({Own}), so names outside the mesh fail. Give that forwarder (dnsmasq, systemd-resolved) a server other than the agent, and with CAPTURE_ALL_DNS exclude it from capture or list its own servers in resolv.conf")]
+    public static partial void ServerLoops(ILogger log, IPEndPoint server, string own);
+
+    [LoggerMessage(23, LogLevel.Information, "{Server} does not send questions back any more")]
+    public static partial void LoopEnded(ILogger log, IPEndPoint server);
+
     [LoggerMessage(21, LogLevel.Warning, "istiod moved {Count} more virtual IPs with the same push")]
     public static partial void MoreVipsMoved(ILogger log, int count);
 }

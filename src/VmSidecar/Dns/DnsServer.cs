@@ -24,6 +24,7 @@ internal sealed class DnsServer : IComponent
     private readonly DnsMetrics _metrics;
     private readonly DnsState _state;
     private readonly Forwarder _forwarder;
+    private readonly LoopWatch _loops;
     private readonly ResolvConfFollower _resolvConf;
     private readonly QueryHandler _handler;
     private readonly TimeProvider _time;
@@ -31,7 +32,7 @@ internal sealed class DnsServer : IComponent
     private readonly CancellationTokenSource _stop = new();
     private readonly List<Socket> _sockets = [];
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private Task _loops = Task.CompletedTask;
+    private Task _running = Task.CompletedTask;
 
     public DnsServer(DnsOptions options, MetricRegistry metrics, TimeProvider time, ILogger log)
     {
@@ -41,8 +42,9 @@ internal sealed class DnsServer : IComponent
         _metrics = new(metrics);
         _state = new(new NameScope(options.Namespace, options.Domain, options.Compat110));
         _forwarder = new(options, _metrics, SourcePorts.Outside(ReadEphemeral()), time);
-        _resolvConf = new(options.ResolvConf, _state, _forwarder, time, log);
-        _handler = new(_state, new Answerer(options.Compat110), _forwarder, _metrics, log);
+        _loops = new(_forwarder, _metrics, time, log);
+        _resolvConf = new(options.ResolvConf, _state, _forwarder, time, log) { Changed = _loops.Look };
+        _handler = new(_state, new Answerer(options.Compat110), _forwarder, _loops, _metrics, log);
         VirtualIps = new(options, _state, time, log);
         Clusters = new(VirtualIps, _state.Ports);
         Names = new(_state, _metrics, new LastTable(options.StateDirectory, time, log), time, log) { Changed = VirtualIps.NamesChanged };
@@ -65,6 +67,9 @@ internal sealed class DnsServer : IComponent
     /// <summary>The addresses really bound, UDP and TCP alike.</summary>
     public ImmutableArray<IPEndPoint> Bound { get; private set; } = [];
 
+    /// <summary>Probes local servers for a loop now; otherwise done when they change and from time to time.</summary>
+    public void LookForLoops() => _loops.Look();
+
     public Task Completion => _completion.Task;
 
     public async Task StartAsync(CancellationToken startup)
@@ -73,6 +78,7 @@ internal sealed class DnsServer : IComponent
         foreach (IPEndPoint address in _options.Listen) { Open(address, loops); }
         if (Bound.IsEmpty) { throw new FatalException("dns", $"none of the addresses {string.Join(", ", _options.Listen)} exists on this host", "Bring up the loopback interface, or set DNS_PROXY_ADDR to an address this host has"); }
         _resolvConf.Own = Bound;
+        _loops.Own = string.Join(", ", Bound);
         await _resolvConf.ReadAsync();
         VirtualIps.LoadLast();
         Names.LoadLast();
@@ -80,13 +86,14 @@ internal sealed class DnsServer : IComponent
         loops.Add(() => Names.SaveLoopAsync(_stop.Token));
         loops.Add(() => VirtualIps.AssignLoopAsync(_stop.Token));
         loops.Add(() => VirtualIps.SaveLoopAsync(_stop.Token));
-        _loops = Task.WhenAll(loops.Select(RunAsync));
+        loops.Add(() => _loops.RunAsync(_stop.Token));
+        _running = Task.WhenAll(loops.Select(RunAsync));
     }
 
     public async Task StopAsync(CancellationToken hard)
     {
         await _stop.CancelAsync();
-        await _loops;
+        await _running;
         Task drained = _outstanding.DrainAsync();
         try { await drained.WaitAsync(hard); }
         catch (OperationCanceledException) when (hard.IsCancellationRequested) { }

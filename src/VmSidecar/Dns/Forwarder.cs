@@ -27,15 +27,21 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
 
     public ReplyCache Cache { get; } = new(time);
 
-    /// <summary>Replaces the servers; those that stay keep their sockets and what is known of them.</summary>
-    public async Task UseServersAsync(ImmutableArray<IPEndPoint> endpoints)
+    /// <summary>True while a server is known to send our questions back.</summary>
+    public bool Loops => _servers.All.Any(s => s.Loops);
+
+    /// <summary>Replaces the servers; those that stay keep their sockets and what is known of them. <paramref name="fallback"/> only counts when the others are gone.</summary>
+    public async Task UseServersAsync(ImmutableArray<IPEndPoint> endpoints, ImmutableArray<IPEndPoint> fallback = default)
     {
         ImmutableArray<UpstreamServer> old = _servers.All;
-        ImmutableArray<UpstreamServer> now = [.. endpoints.Select(e => old.FirstOrDefault(s => s.Endpoint.Equals(e)) ?? new UpstreamServer(e, ports, time, metrics.Mismatched))];
+        ImmutableArray<UpstreamServer> now = [.. endpoints.Select(e => Find(old, e, isFallback: false)), .. fallback.IsDefault ? [] : fallback.Select(e => Find(old, e, isFallback: true))];
         _servers = new(now);
         Cache.Clear(); // another network may know other names
         foreach (UpstreamServer gone in old.Where(s => !now.Contains(s))) { await gone.DisposeAsync(); }
     }
+
+    private UpstreamServer Find(ImmutableArray<UpstreamServer> old, IPEndPoint endpoint, bool isFallback) =>
+        old.FirstOrDefault(s => s.IsFallback == isFallback && s.Endpoint.Equals(endpoint)) ?? new UpstreamServer(endpoint, isFallback, ports, time, metrics.Mismatched);
 
     /// <summary>True when a query from this port is one of our own that came back: the capture rules do not exempt us.</summary>
     public bool IsOwnPort(int port)
@@ -57,7 +63,12 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
         // 2
         var mine = new TaskCompletionSource<ForwardResult>(TaskCreationOptions.RunContinuationsAsynchronously);
         Task<ForwardResult> task = _inFlight.GetOrAdd(key, mine.Task);
-        if (task != mine.Task) { metrics.Coalesced(); return task; }
+        if (task != mine.Task)
+        {
+            if (Loops) { metrics.Looped(); return Task.FromResult(new ForwardResult(null, AnswerSource.Failed)); } // most likely our own question come back: waiting for it would be waiting for ourselves
+            metrics.Coalesced();
+            return task;
+        }
         _leading.Enter();
         _ = LeadAsync(key, mine, packet, query, tcp); // awaited through _leading
         return task;

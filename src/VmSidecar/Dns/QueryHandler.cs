@@ -7,7 +7,7 @@ namespace VmSidecar.Dns;
 /// The path of one query, for both transports. Stages: admit, question, table (<see cref="TryAnswer"/>, on the worker, without allocation), forward,
 /// fit (<see cref="ForwardAsync"/>). Owned by <see cref="DnsServer"/>; used by all workers at once.
 /// </summary>
-internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder forwarder, DnsMetrics metrics, ILogger log)
+internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder forwarder, LoopWatch loops, DnsMetrics metrics, ILogger log)
 {
     private int _loopSaid;
     private int _silentSaid;
@@ -62,6 +62,7 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
     /// <summary>Forwards a copy of the packet, which it keeps. Never throws; <see cref="Fit"/> makes an answer of every result.</summary>
     public async Task<ForwardResult> ForwardAsync(byte[] packet, PendingQuery pending, int clientPort)
     {
+        if (loops.Takes(pending.Query.Name(packet))) { return new(null, AnswerSource.Failed); }
         if (forwarder.IsOwnPort(clientPort)) { SayLoop(); return new(null, AnswerSource.Failed); }
         ForwardResult result = await forwarder.ForwardAsync(packet, pending.Query, pending.Tcp);
         SayWhenSilent(result.Message is null);

@@ -18,6 +18,9 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
     /// <summary>Our own listening addresses: never an upstream.</summary>
     public ImmutableArray<IPEndPoint> Own { get; set; } = [];
 
+    /// <summary>Called when the servers are others than before.</summary>
+    public Action Changed { get; init; } = () => { };
+
     /// <summary>Reads now; without the file the servers known so far stay.</summary>
     public async Task ReadAsync()
     {
@@ -25,7 +28,8 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
         if (read is null || read.Equals(_current)) { return; }
         _current = read;
         ImmutableArray<IPEndPoint> servers = [.. read.Servers.Where(s => !IsOwn(s))];
-        await forwarder.UseServersAsync([.. servers, .. Fallback(servers)]);
+        await forwarder.UseServersAsync(servers, Fallback(servers));
+        Changed();
         state.UseSearch(read.SearchNames);
         DnsLog.Following(log, string.Join(", ", servers), string.Join(" ", read.Search));
         if (servers.IsEmpty) { DnsLog.NoServers(log, path); }

@@ -8,22 +8,26 @@ internal readonly record struct ExchangeResult(byte[]? Message, UpstreamServer? 
 
 /// <summary>
 /// Asks the servers for one question. Stages: 1 the first server; 2 after the hedge delay, or at once after a failure, the next one, while
-/// earlier ones may still answer; 3 a second round once a second; 4 the first good answer ends all. Made by the forwarder per question.
+/// earlier ones may still answer; 3 further rounds, each asked at twice the pace of the next, for lost packets; 4 the first good answer ends
+/// all; 5 servers that are a fallback only when the others are gone or silent. Made by the forwarder per question.
 /// </summary>
 internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, TimeSpan timeout, bool parallel, TimeProvider time)
 {
     public static readonly TimeSpan HedgeDelay = TimeSpan.FromMilliseconds(200);
-    private static readonly TimeSpan RoundDelay = TimeSpan.FromSeconds(1);    // before the same server is asked again: a lost packet
+    private static readonly TimeSpan SlowestPace = TimeSpan.FromSeconds(1);   // between asks, however often they were lost
+    private static readonly TimeSpan FallbackDelay = TimeSpan.FromSeconds(2);  // a stub that is merely slow knows better than the servers behind it
     private static readonly TimeSpan AfterFailure = TimeSpan.FromSeconds(1);  // how long a better answer may take once a server has failed
 
     private readonly List<Task<AskResult>> _open = [];
+    private readonly bool _firstIsDown = servers.Length > 0 && servers.Where(s => !s.IsFallback).All(s => s.Health.IsDown);
     private int _asks;
 
     /// <summary>Never throws; ends within the timeout.</summary>
     public async Task<ExchangeResult> RunAsync(byte[] query, DnsQuestion question, bool tcp, CancellationToken stop)
     {
-        ImmutableArray<UpstreamServer> order = InOrder(servers);
+        ImmutableArray<UpstreamServer> order = InOrder(servers), spare = [];
         if (order.IsEmpty) { return default; }
+        if (!_firstIsDown) { (order, spare) = ([.. order.Where(s => !s.IsFallback)], [.. order.Where(s => s.IsFallback)]); }
         using var end = CancellationTokenSource.CreateLinkedTokenSource(stop);
         long begin = time.GetTimestamp();
         TimeSpan budget = timeout;
@@ -32,6 +36,10 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
         {
             // 1, 2, 3
             bool exhausted = _asks >= order.Length && _open.Count == 0;
+            if (spare.Length > 0 && failure.Message is null && (exhausted || time.GetElapsedTime(begin) >= FallbackDelay)) // 5
+            {
+                (order, spare, _asks, exhausted) = (spare, [], 0, false);
+            }
             if (exhausted) { break; }
             if (parallel) { while (_asks < order.Length) { Ask(order, query, question, tcp, end.Token); } }
             else if (_asks < order.Length || failure.Message is null) { Ask(order, query, question, tcp, end.Token); }
@@ -52,11 +60,11 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
         return new(failure.Message, failure.Server, _asks);
     }
 
-    /// <summary>File order, servers that are down last. Pure but for their state.</summary>
+    /// <summary>File order, servers that are down or that send our questions back last. Pure but for their state.</summary>
     public static ImmutableArray<UpstreamServer> InOrder(ImmutableArray<UpstreamServer> servers)
     {
-        if (servers.Length < 2 || !servers.Any(s => s.Health.IsDown)) { return servers; }
-        return [.. servers.OrderBy(s => s.Health.IsDown ? 1 : 0)]; // OrderBy is stable
+        if (servers.Length < 2 || !servers.Any(s => s.Health.IsDown || s.Loops)) { return servers; }
+        return [.. servers.OrderBy(s => s.Health.IsDown || s.Loops ? 1 : 0)]; // OrderBy is stable
     }
 
     /// <summary>NOERROR and NXDOMAIN are answers; SERVFAIL, REFUSED, NOTIMP and the rest are this server's trouble, and another may know better.</summary>
@@ -66,7 +74,7 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
     private void Ask(ImmutableArray<UpstreamServer> order, byte[] query, DnsQuestion question, bool tcp, CancellationToken end) =>
         _open.Add(order[_asks++ % order.Length].AskAsync(query, question, tcp, end));
 
-    private TimeSpan Delay(int count) => _asks < count ? HedgeDelay : RoundDelay;
+    private TimeSpan Delay(int count) => Min(HedgeDelay * (1 << Math.Min(_asks / count, 4)), SlowestPace);
 
     /// <summary>The next ask that ended, or null after the delay.</summary>
     private async Task<AskResult?> NextAsync(TimeSpan delay, TimeSpan left, CancellationToken stop)

@@ -16,7 +16,7 @@ internal enum AskEnd : byte
 internal readonly record struct AskResult(AskEnd End, byte[]? Message, UpstreamServer Server);
 
 /// <summary>One upstream server: its sockets, and what is remembered of its behaviour. Owned by <see cref="Forwarder"/>; thread-safe.</summary>
-internal sealed class UpstreamServer(IPEndPoint endpoint, SourcePorts ports, TimeProvider time, Action mismatched) : IAsyncDisposable
+internal sealed class UpstreamServer(IPEndPoint endpoint, bool isFallback, SourcePorts ports, TimeProvider time, Action mismatched) : IAsyncDisposable
 {
     private const int MaxSockets = 4;      // open at a time: ports a guesser would have to know
     private const int AsksPerSocket = 4096; // then the port changes
@@ -28,8 +28,15 @@ internal sealed class UpstreamServer(IPEndPoint endpoint, SourcePorts ports, Tim
     private readonly List<UpstreamSocket> _retired = [];
     private int _next;
     private bool _disposed;
+    private volatile bool _loops;
 
     public IPEndPoint Endpoint { get; } = endpoint;
+
+    /// <summary>Asked only when the servers of resolv.conf are gone or silent: it stands behind one of them and knows less.</summary>
+    public bool IsFallback { get; } = isFallback;
+
+    /// <summary>It is a forwarder of this host that sends our questions back to us; written by <see cref="LoopWatch"/>.</summary>
+    public bool Loops { get => _loops; set => _loops = value; }
 
     /// <summary>Judges the server by what happened to its asks.</summary>
     public UpstreamHealth Health { get; } = new(time);

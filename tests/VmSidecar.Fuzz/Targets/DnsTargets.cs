@@ -109,10 +109,12 @@ internal static class DnsTargets
     private static void Clusters(byte[] input)
     {
         var sink = new Hosts();
-        var reader = new ClusterHosts(sink);
+        var reader = new ClusterHosts(sink, new ServicePorts());
         reader.Observe(delta: false, input);
         FuzzTarget.Require(sink.Last.All(h => h.Contains('.') && !h.Contains('*')), "only names get virtual addresses");
         reader.Observe(delta: true, input);
+        reader.ObserveRoutes(delta: false, input);
+        reader.ObserveRoutes(delta: true, input);
     }
 
     private static byte[] Query(string name, ushort type, byte additionals = 0) => [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, additionals, .. WireName.Encode(name)!, (byte)(type >> 8), (byte)type, 0, 1];

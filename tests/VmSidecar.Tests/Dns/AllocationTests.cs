@@ -27,7 +27,7 @@ public sealed class AllocationTests
         var metrics = new DnsMetrics(new MetricRegistry());
         await using DnsLab lab = await DnsLab.StartAsync();
         Forwarder forwarder = lab.Server.Upstreams;
-        var handler = new QueryHandler(state, new Answerer(compat110: false), forwarder, metrics, lab.Log);
+        var handler = new QueryHandler(state, new Answerer(compat110: false), forwarder, new LoopWatch(forwarder, metrics, TimeProvider.System, lab.Log), metrics, lab.Log);
         byte[] cached = DnsMessages.Query("cached.example.net.", type, edns);
         DnsQuery.Read(cached, out DnsQuery parsed);
         forwarder.Cache.Store(QuestionKey.For(cached, parsed, tcp: false)!, DnsMessages.Reply(cached, 0, 60, "192.0.2.1"), fromLocal: false);

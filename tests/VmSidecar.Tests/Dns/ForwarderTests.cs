@@ -1,5 +1,4 @@
 using System.Net;
-using System.Net.Sockets;
 using VmSidecar.Dns;
 using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
@@ -196,6 +195,56 @@ public sealed class ForwarderTests
     }
 
     [Fact]
+    public async Task A_lost_packet_is_sent_again_soon_and_ever_slower()
+    {
+        await using FakeUpstream one = FakeUpstream.Silent(), two = FakeUpstream.Silent();
+        var time = new ManualTimeProvider();
+        await using DnsLab lab = await DnsLab.StartAsync([one, two], time);
+        DateTimeOffset begin = time.GetUtcNow();
+        Task<DnsText> asked = lab.AskAsync("www.example.net");
+        List<double> gaps = [];
+        while (!asked.IsCompleted)
+        {
+            Task<TimeSpan> armed = time.NextTimerAsync(Test.Deadline);
+            if (await Task.WhenAny(armed, asked) != armed || await armed > TimeSpan.FromSeconds(1)) { continue; }
+            gaps.Add((await armed).TotalMilliseconds);
+            time.Advance(await armed);
+        }
+        Assert.Equal([200, 400, 400, 800, 800, 1000, 900], gaps); // seven asks in 4.5 seconds
+        Assert.Equal("SERVFAIL", (await asked).Rcode);
+    }
+
+    [Fact]
+    public async Task The_servers_behind_a_stub_are_asked_only_when_it_is_gone_or_silent()
+    {
+        byte[]? held = null;
+        await using var stub = new FakeUpstream((query, _) => { held = DnsMessages.Reply(query, 0, 0, "192.0.2.10"); return []; });
+        await using FakeUpstream behind = FakeUpstream.Failing(DnsRcode.NxDomain); // knows nothing of the VPN's names
+        var time = new ManualTimeProvider();
+        await using DnsLab lab = await DnsLab.StartAsync(time: time);
+        await lab.Server.Upstreams.UseServersAsync([stub.Endpoint], [behind.Endpoint]);
+        Task<DnsText> asked = lab.AskAsync("host.vpn.example");
+        await stub.AskedAsync();
+        await ArmedAsync(time, TimeSpan.FromMilliseconds(400)); // a slow stub: asked again, by itself
+        time.Advance(TimeSpan.FromMilliseconds(400));
+        await stub.AskedAsync();
+        await stub.SendAsync(held!, stub.Seen.Last().Port);
+        Assert.Equal(["host.vpn.example. 0 A 192.0.2.10"], (await asked).Answers);
+        Assert.Equal(0, behind.Count);
+
+        Task<DnsText> second = lab.AskAsync("other.vpn.example");
+        foreach (int gap in (int[])[400, 800, 1000]) // silence for two seconds
+        {
+            await stub.AskedAsync();
+            await ArmedAsync(time, TimeSpan.FromMilliseconds(gap));
+            time.Advance(TimeSpan.FromMilliseconds(gap));
+        }
+        Assert.Equal(("NXDOMAIN", 1), ((await second).Rcode, behind.Count));
+        await lab.Server.Upstreams.UseServersAsync([await ClosedPortAsync()], [behind.Endpoint]);
+        Assert.Equal("NXDOMAIN", (await lab.AskAsync("third.vpn.example")).Rcode); // at once
+    }
+
+    [Fact]
     public async Task Stopping_ends_what_waits_upstream()
     {
         await using FakeUpstream upstream = FakeUpstream.Silent();
@@ -211,7 +260,7 @@ public sealed class ForwarderTests
     }
 
     /// <summary>Moves the clock to each of the exchange's timers until the task has ended; the follower's are left alone.</summary>
-    private static async Task RunClockAsync(ManualTimeProvider time, Task task)
+    internal static async Task RunClockAsync(ManualTimeProvider time, Task task)
     {
         while (!task.IsCompleted)
         {
