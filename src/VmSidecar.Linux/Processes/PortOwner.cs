@@ -8,7 +8,7 @@ namespace VmSidecar.Linux.Processes;
 /// <param name="CommandLine">Arguments, empty when unreadable.</param>
 internal sealed record PortOwner(int ProcessId, string Name, IReadOnlyList<string> CommandLine)
 {
-    private const string Listening = "0A"; // TCP_LISTEN in /proc/net/tcp
+    private const string ListenState = "0A"; // TCP_LISTEN in /proc/net/tcp
 
     /// <summary>One clause for an error: <c>envoy (pid 812)</c>, or that it cannot be seen.</summary>
     public override string ToString() => ProcessId == 0 ? "a process of another user" : $"{Name} (pid {ProcessId})";
@@ -28,30 +28,45 @@ internal sealed record PortOwner(int ProcessId, string Name, IReadOnlyList<strin
         return new PortOwner(0, "", []);
     }
 
-    /// <summary>Columns of /proc/net/tcp: 1 local address:port in hex, 3 state, 9 inode (proc(5)).</summary>
-    private static IEnumerable<string> Inodes(string table, int port)
+    /// <summary>The ports on which processes of these names listen, as far as the caller may look.</summary>
+    public static IEnumerable<int> Listening(IReadOnlyCollection<string> names, string proc = "/proc")
     {
-        string suffix = ":" + port.ToString("X4", CultureInfo.InvariantCulture);
+        ILookup<string, int> ports = Listeners(Path.Combine(proc, "net/tcp")).Concat(Listeners(Path.Combine(proc, "net/tcp6"))).ToLookup(l => l.Socket, l => l.Port);
+        return
+        [
+            .. Directory.EnumerateDirectories(proc)
+                .Where(f => char.IsAsciiDigit(Path.GetFileName(f)[0]) && names.Contains(ReadText(Path.Combine(f, "comm")).Trim()))
+                .SelectMany(Sockets).SelectMany(s => ports[s]).Distinct().Order(),
+        ];
+    }
+
+    /// <summary>Columns of /proc/net/tcp: 1 local address:port in hex, 3 state, 9 inode (proc(5)).</summary>
+    private static IEnumerable<(string Socket, int Port)> Listeners(string table)
+    {
         foreach (string line in ReadText(table).Split('\n'))
         {
             string[] columns = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            if (columns.Length > 9 && columns[3] == Listening && columns[1].EndsWith(suffix, StringComparison.Ordinal))
+            if (columns.Length > 9 && columns[3] == ListenState
+                && int.TryParse(columns[1][(columns[1].LastIndexOf(':') + 1)..], NumberStyles.HexNumber, CultureInfo.InvariantCulture, out int port))
             {
-                yield return $"socket:[{columns[9]}]";
+                yield return ($"socket:[{columns[9]}]", port);
             }
         }
     }
 
-    private static bool Holds(string process, HashSet<string> sockets)
+    private static IEnumerable<string> Inodes(string table, int port) => Listeners(table).Where(l => l.Port == port).Select(l => l.Socket);
+
+    private static bool Holds(string process, HashSet<string> sockets) => Sockets(process).Any(sockets.Contains);
+
+    private static List<string> Sockets(string process)
     {
         try
         {
-            return Directory.EnumerateFileSystemEntries(Path.Combine(process, "fd"))
-                .Any(f => new FileInfo(f).LinkTarget is { } target && sockets.Contains(target));
+            return [.. Directory.EnumerateFileSystemEntries(Path.Combine(process, "fd")).Select(f => new FileInfo(f).LinkTarget ?? "")];
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            return false; // not ours to see, or gone meanwhile
+            return []; // not ours to see, or gone meanwhile
         }
     }
 

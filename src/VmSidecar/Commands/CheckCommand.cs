@@ -52,7 +52,7 @@ internal static class CheckCommand
     /// <summary>The capture rules read their own settings; their values and mistakes belong in the same list.</summary>
     internal static ImmutableArray<EffectiveSetting> Capture(HostPaths paths, EffectiveEnvironment environment, ICollection<ConfigError> errors)
     {
-        new CaptureOptionsReader(CaptureHost.Read(paths), environment.ToDictionary(), errors)
+        CaptureOptions read = new CaptureOptionsReader(CaptureHost.Read(paths), environment.ToDictionary(), errors)
         {
             Origin = name => environment.TryGet(name, out Setting setting) ? (setting.Origin.Source, setting.Origin.Line) : (SettingOrigin.Environment.Source, 0),
         }.Read(ImmutableDictionary<string, string>.Empty);
@@ -60,6 +60,7 @@ internal static class CheckCommand
         [
             .. CaptureFlag.All.SelectMany(flag => flag.Variables).Distinct().Select(name => environment.TryGet(name, out Setting setting)
                 ? new EffectiveSetting(name, setting.Value, setting.Origin.ToString())
+                : name == CaptureFlag.NeverCapture ? new EffectiveSetting(name, string.Join(',', read.NeverInboundPorts), "found on this host (ssh)")
                 : new EffectiveSetting(name, "", SettingOrigin.Default.ToString())),
         ];
     }

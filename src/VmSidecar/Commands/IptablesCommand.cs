@@ -54,7 +54,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         return verb switch
         {
             "apply" when own.Confirm is { } patience => GuardAsync(flags, options => ConfirmAsync(options, patience, stop)),
-            "watch" => GuardAsync(flags, options => WatchAsync(() => Reread(flags, options), own.Watch, stop)),
+            "watch" => GuardAsync(flags, options => WatchAsync(() => options = Reread(flags, options), own.Watch, stop)),
             "apply" => GuardAsync(flags, options => ApplyAsync(options, json, stop)),
             "clean" => GuardAsync(flags, options => CleanAsync(options, json, stop), cleaning: true),
             "show" => GuardAsync(flags, options => Task.FromResult(Show(options, json))),
@@ -121,7 +121,9 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         var mistakes = new List<ConfigError>();
         if (!CaptureFlagParser.TryParse(arguments, out ImmutableDictionary<string, string> flags, out _)) { return last; }
         CaptureOptions now = Read(flags, mistakes);
-        return mistakes.Any(m => !m.IsWarning) || (last.RedirectDns && !now.RedirectDns) ? last : now;
+        if (mistakes.Any(m => !m.IsWarning) || (last.RedirectDns && !now.RedirectDns)) { return last; }
+        // An ssh server that is just restarting is still one.
+        return now with { NeverInboundPorts = [.. last.NeverInboundPorts.Union(now.NeverInboundPorts)] };
     }
 
     private async Task<int> ApplyAsync(CaptureOptions options, bool json, CancellationToken stop)

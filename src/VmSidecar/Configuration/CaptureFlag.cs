@@ -5,6 +5,9 @@ namespace VmSidecar.Configuration;
 /// <summary>One input of the capture rules: flag, short flag, and the variables it may come from, the weakest first.</summary>
 internal sealed record CaptureFlag(string Name, char Short, bool IsSwitch, ImmutableArray<string> Variables)
 {
+    /// <summary>Names the ports that no wildcard captures, in place of those found.</summary>
+    public const string NeverCapture = "VMSIDECAR_NEVER_CAPTURE_PORTS";
+
     /// <summary>Every flag of <c>istio-iptables</c>, 1.10 to current, and ours. Those without effect here are accepted, because scripts pass them.</summary>
     public static readonly ImmutableArray<CaptureFlag> All =
     [
@@ -30,7 +33,7 @@ internal sealed record CaptureFlag(string Name, char Short, bool IsSwitch, Immut
         Value("force-iptables-binary", '\0', "FORCE_IPTABLES_BINARY"),
         Value("backend", '\0', "VMSIDECAR_IPTABLES_BACKEND"),
         Value("rules-compat", '\0', "VMSIDECAR_RULES_COMPAT"),
-        Value("never-capture-ports", '\0', "VMSIDECAR_NEVER_CAPTURE_PORTS"),
+        Value("never-capture-ports", '\0', NeverCapture),
         Switch("dry-run", 'n', "DRY_RUN"),
         Switch("skip-rule-apply", '\0', "SKIP_RULE_APPLY"),
         Switch("redirect-dns", '\0', "REDIRECT_DNS", "ISTIO_META_DNS_CAPTURE"),

@@ -26,8 +26,12 @@ internal sealed partial record CaptureHost
     /// <summary>Bridges that docker or podman made.</summary>
     public ImmutableArray<string> ContainerBridges { get; init; } = [];
 
+    /// <summary>Ports of ssh servers, 22 among them.</summary>
+    public ImmutableArray<string> SshPorts { get; init; } = ["22"];
+
     public static CaptureHost Read(HostPaths paths) => new()
     {
+        SshPorts = Configuration.SshPorts.Find(paths),
         Passwd = ReadOrEmpty(paths.At("etc/passwd"), "/etc/passwd") ?? "",
         Group = ReadOrEmpty(paths.At("etc/group"), "/etc/group") ?? "",
         ResolvConf = ReadOrEmpty(paths.ResolvConf),

@@ -71,7 +71,7 @@ internal sealed record CaptureOptions
     /// <summary>The never-capture set and the guards of established connections and of forwarded traffic. Off: pilot-agent's rules and nothing else.</summary>
     public bool Safety { get; init; } = true;
 
-    /// <summary>Inbound ports no wildcard captures: sshd's.</summary>
+    /// <summary>Inbound ports no wildcard captures: those of ssh servers, found by <see cref="SshPorts"/> unless named.</summary>
     public ImmutableArray<string> NeverInboundPorts { get; init; } = ["22"];
 
     /// <summary>Destinations no wildcard captures: the metadata service of the clouds, which hands out a machine's identity.</summary>

@@ -141,7 +141,7 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
     private ImmutableArray<string> Never(CaptureValues values)
     {
         Given given = Get("never-capture-ports");
-        return given.Text == "none" ? [] : given.Text.Length == 0 ? ["22"] : values.Ports(given);
+        return given.Text == "none" ? [] : given.Text.Length == 0 ? host.SshPorts : values.Ports(given);
     }
 
     private CaptureBackendKind Backend()

@@ -7,8 +7,8 @@ internal sealed record InstalledRules(IptablesTools Tools, ImmutableArray<Instal
 {
     public ImmutableArray<InstalledTable> Of(IpFamily family) => family == IpFamily.V4 ? V4 : V6;
 
-    public bool HasOurs => V4.Concat(V6).Any(t => !OwnedRules.Of(t).IsEmpty);
+    public bool HasOurs => V4.Concat(V6).Any(t => !t.Owned.IsEmpty);
 
     /// <summary>Somebody else keeps rules or chains here.</summary>
-    public bool HasForeign => V4.Concat(V6).Any(t => t.HasPolicies || t.Chains.Length > OwnedRules.Of(t).Chains.Length || t.Rules.Length > OwnedRules.Of(t).Outside.Length + OwnedRules.Of(t).Inside.Length);
+    public bool HasForeign => V4.Concat(V6).Any(t => t.HasForeign);
 }

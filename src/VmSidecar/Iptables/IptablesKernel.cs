@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Globalization;
 using VmSidecar.Lifecycle;
 using VmSidecar.Linux.Processes;
 
@@ -7,7 +8,11 @@ namespace VmSidecar.Iptables;
 /// <summary>The two acts iptables offers, on either variant: read all tables, load a text. Waits for the lock of iptables itself.</summary>
 internal sealed class IptablesKernel(ICommandRunner runner)
 {
-    private const string LockSeconds = "30";
+    /// <summary>Exit code of iptables for a lock not got and for a resource that is busy.</summary>
+    private const int LockHeld = 4;
+
+    /// <summary>How long iptables may wait for its own lock, which every program that changes legacy rules takes.</summary>
+    public TimeSpan LockPatience { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>Whether a program is installed; a seam for tests.</summary>
     public Func<string, bool> Exists { get; init; } = name => CommandRunner.Find(name) is not null;
@@ -21,7 +26,9 @@ internal sealed class IptablesKernel(ICommandRunner runner)
         var variants = ImmutableArray.CreateBuilder<InstalledRules>();
         foreach (IptablesTools tools in await IptablesTools.FindAsync(runner, Exists, stop).ConfigureAwait(false))
         {
-            variants.Add(new(tools, await SaveAsync(tools, IpFamily.V4, stop).ConfigureAwait(false), await SaveAsync(tools, IpFamily.V6, stop).ConfigureAwait(false)));
+            Task<ImmutableArray<InstalledTable>> v4 = SaveAsync(tools, IpFamily.V4, stop), v6 = SaveAsync(tools, IpFamily.V6, stop);
+            await Task.WhenAll(v4, v6).ConfigureAwait(false);
+            variants.Add(new(tools, await v4.ConfigureAwait(false), await v6.ConfigureAwait(false)));
         }
         return variants.ToImmutable();
     }
@@ -38,8 +45,12 @@ internal sealed class IptablesKernel(ICommandRunner runner)
     /// <summary>Null: done; else the tool's first word on it.</summary>
     public async Task<string?> RestoreAsync(IptablesTools tools, IpFamily family, string input, CancellationToken stop)
     {
-        CommandResult done = await runner.RunAsync(tools.Restore(family), ["--noflush", "-w", LockSeconds], input, stop).ConfigureAwait(false);
-        return done.Succeeded ? null : $"{tools.Restore(family)}: {done.FirstErrorLine}";
+        string seconds = LockPatience.TotalSeconds.ToString("0", CultureInfo.InvariantCulture);
+        CommandResult done = await runner.RunAsync(tools.Restore(family), ["--noflush", "-w", seconds], input, stop).ConfigureAwait(false);
+        if (done.Succeeded) { return null; }
+        return done.ExitCode == LockHeld && done.Error.Contains("lock", StringComparison.Ordinal)
+            ? $"{tools.Restore(family)}: another program has held the lock of iptables for {seconds} s; see who with: fuser -v /run/xtables.lock"
+            : $"{tools.Restore(family)}: {done.FirstErrorLine}";
     }
 
     private static bool ReadLegacyTables(IpFamily family)

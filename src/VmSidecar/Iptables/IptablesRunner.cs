@@ -31,31 +31,46 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         ImmutableArray<InstalledRules> variants = await Kernel.InspectAsync(stop).ConfigureAwait(false);
         InstalledRules? chosen = Choose(options, variants);
         if (FirewallAdvice.For(options, variants) is { } advice) { Advise(advice); }
-        bool changed = false;
-        // 1. What stands elsewhere would catch packets a second time.
+        // 1. Routes before the rules that send packets there.
+        RoutingState routing = await _routing.StateAsync(Marks(variants), stop).ConfigureAwait(false);
+        if (await _routing.ApplyAsync(routing, options, stop).ConfigureAwait(false) is { } problem) { throw Failed(problem); }
+        // 2. The rules.
+        bool changed = _routing.HasAdded;
+        try
+        {
+            changed |= chosen is null ? await ApplyNativeAsync(options, stop).ConfigureAwait(false) : await ApplyAsync(options, chosen, stop).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is FatalException or OperationCanceledException)
+        {
+            await _routing.UndoAsync().ConfigureAwait(false);
+            throw;
+        }
+        // 3. Only now what of ours stands in other back ends: a host is never without, and where this run was refused it keeps what it had.
         foreach (InstalledRules other in variants.Where(v => v != chosen && v.HasOurs)) { changed |= await CleanAsync(other, stop).ConfigureAwait(false); }
-        if (chosen is not null) { changed |= await _native.CleanAsync(stop).ConfigureAwait(false); }
-        // 2. Routes before the rules that send packets there, and none that the options do not ask for.
-        if (!options.Tproxy || !options.IPv6) { changed |= await _routing.CleanAsync(options, stop).ConfigureAwait(false); }
-        if (await _routing.ApplyAsync(options, stop).ConfigureAwait(false) is { } problem) { throw Failed(problem); }
-        // 3. The rules.
-        return changed | (chosen is null ? await ApplyNativeAsync(options, stop).ConfigureAwait(false) : await ApplyAsync(options, chosen, stop).ConfigureAwait(false));
+        changed |= await _native.CleanAsync(keepOurs: chosen is null, stop).ConfigureAwait(false);
+        // 4. And the routes that no rule needs any more.
+        return changed | await _routing.CleanAsync(routing, options, stop).ConfigureAwait(false);
     }
 
     /// <summary>Removes every rule of ours from all back ends. True: something was there.</summary>
     public async Task<bool> CleanAsync(CancellationToken stop)
     {
         using CaptureLock held = await LockAsync(stop).ConfigureAwait(false);
-        bool changed = await _native.CleanAsync(stop).ConfigureAwait(false);
-        foreach (InstalledRules variant in await Kernel.InspectAsync(stop).ConfigureAwait(false)) { changed |= await CleanAsync(variant, stop).ConfigureAwait(false); }
-        changed |= await _routing.CleanAsync(null, stop).ConfigureAwait(false);
+        bool changed = await _native.CleanAsync(keepOurs: false, stop).ConfigureAwait(false);
+        ImmutableArray<InstalledRules> variants = await Kernel.InspectAsync(stop).ConfigureAwait(false);
+        RoutingState routing = await _routing.StateAsync(Marks(variants), stop).ConfigureAwait(false); // asked for while the rules still say their marks
+        foreach (InstalledRules variant in variants) { changed |= await CleanAsync(variant, stop).ConfigureAwait(false); }
+        changed |= await _routing.CleanAsync(routing, null, stop).ConfigureAwait(false);
         await _created.RemoveEmptyAsync(stop).ConfigureAwait(false);
         return changed;
     }
 
     /// <summary>What stands there now, for <see cref="ReturnAsync"/>.</summary>
-    public async Task<RuleSnapshot> SnapshotAsync(CancellationToken stop) =>
-        new(await Kernel.InspectAsync(stop).ConfigureAwait(false), await _native.ListAsync(stop).ConfigureAwait(false));
+    public async Task<RuleSnapshot> SnapshotAsync(CancellationToken stop)
+    {
+        ImmutableArray<InstalledRules> variants = await Kernel.InspectAsync(stop).ConfigureAwait(false);
+        return new(variants, await _native.ListAsync(stop).ConfigureAwait(false), await _routing.StateAsync(Marks(variants), stop).ConfigureAwait(false));
+    }
 
     /// <summary>Takes back every change since <paramref name="before"/>: nothing of ours, or what was there.</summary>
     public async Task ReturnAsync(RuleSnapshot before, CancellationToken stop)
@@ -63,19 +78,30 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         if (!before.HasOurs) { await CleanAsync(stop).ConfigureAwait(false); return; }
         using CaptureLock held = await LockAsync(stop).ConfigureAwait(false);
         await _native.ReturnAsync(before.Native, stop).ConfigureAwait(false);
+        RoutingState now = await _routing.StateAsync(Marks(before.Variants), stop).ConfigureAwait(false);
+        await _routing.ReturnAsync(now, before.Routing, stop).ConfigureAwait(false);
         foreach (InstalledRules variant in before.Variants) { await RollBackAsync(variant, stop).ConfigureAwait(false); }
     }
 
     /// <summary>How the kernel differs from the program, both families, and the back end looked at.</summary>
     public async Task<(string Backend, ImmutableArray<(IpFamily Family, TableDiff Diff)> Tables)> DiffAsync(CaptureOptions options, CancellationToken stop)
     {
-        InstalledRules? chosen = Choose(options, await Kernel.InspectAsync(stop).ConfigureAwait(false));
+        ImmutableArray<InstalledRules> variants = await Kernel.InspectAsync(stop).ConfigureAwait(false);
+        InstalledRules? chosen = Choose(options, variants);
+        var diffs = ImmutableArray.CreateBuilder<(IpFamily, TableDiff)>();
+        TableDiff routing = await _routing.DiffAsync(await _routing.StateAsync(Marks(variants), stop).ConfigureAwait(false), options, stop).ConfigureAwait(false);
+        if (!routing.IsEmpty) { diffs.Add((IpFamily.V4, routing)); }
+        // What of ours stands in another back end catches packets a second time.
+        foreach (InstalledRules other in variants.Where(v => v != chosen && v.HasOurs))
+        {
+            foreach (IpFamily family in s_families) { diffs.AddRange(other.Of(family).Where(t => !t.Owned.IsEmpty).Select(t => (family, TableDiff.Extras($"{other.Tools.Name} {t.Name}", t.Owned)))); }
+        }
         if (chosen is null)
         {
             TableDiff native = await _native.DiffAsync(Transaction(options), stop).ConfigureAwait(false);
-            return (NftablesTable.Name, native.IsEmpty ? [] : [(IpFamily.V4, native)]);
+            if (!native.IsEmpty) { diffs.Add((IpFamily.V4, native)); }
+            return (NftablesTable.Name, diffs.ToImmutable());
         }
-        var diffs = ImmutableArray.CreateBuilder<(IpFamily, TableDiff)>();
         foreach (IpFamily family in s_families)
         {
             IptablesProgram program = IptablesProgram.For(options, family);
@@ -90,6 +116,16 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
 
     /// <summary>The native program of both families.</summary>
     public static string Transaction(CaptureOptions options) => NftText.Transaction(s_families.Select(f => IptablesProgram.For(options, f)));
+
+    /// <summary>The marks that TPROXY rules in the kernel set, whoever put them there.</summary>
+    private static HashSet<string> Marks(ImmutableArray<InstalledRules> variants) =>
+    [
+        .. from variant in variants
+           from table in variant.V4.Concat(variant.V6)
+           from rule in table.Owned.Inside
+           where rule.Chain == IptablesProgram.Chains.Divert && rule.After("--set-xmark") is not null
+           select rule.After("--set-xmark")!.Split('/')[0],
+    ];
 
     private Task<CaptureLock> LockAsync(CancellationToken stop) => CaptureLock.TakeAsync(stateFolder, s_patience, time, stop);
 
@@ -152,9 +188,7 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
             string input = RestorePlan.Return(now, before.Of(family));
             if (input.Length > 0) { await Kernel.RestoreAsync(before.Tools, family, input, stop).ConfigureAwait(false); }
         }
-        if (before.HasOurs) { return; }
-        await _routing.CleanAsync(null, stop).ConfigureAwait(false);
-        await _created.RemoveEmptyAsync(stop).ConfigureAwait(false);
+        if (!before.HasOurs) { await _created.RemoveEmptyAsync(stop).ConfigureAwait(false); }
     }
 
     private async Task<bool> CleanAsync(InstalledRules variant, CancellationToken stop)

@@ -20,12 +20,7 @@ internal sealed record IptablesTools(bool IsLegacy, string Prefix)
     public static async Task<ImmutableArray<IptablesTools>> FindAsync(ICommandRunner runner, Func<string, bool> exists, CancellationToken stop)
     {
         var found = ImmutableArray.CreateBuilder<IptablesTools>();
-        bool? defaultLegacy = null;
-        if (exists("iptables-restore"))
-        {
-            CommandResult version = await runner.RunAsync("iptables", ["--version"], "", stop).ConfigureAwait(false);
-            if (version.Succeeded) { defaultLegacy = !version.Output.Contains("nf_tables", StringComparison.Ordinal); }
-        }
+        bool? defaultLegacy = exists("iptables-restore") ? DefaultByFile(CommandRunner.Find("iptables")) ?? await DefaultByWordAsync(runner, stop).ConfigureAwait(false) : null;
         foreach (bool legacy in defaultLegacy == true ? new[] { true, false } : [false, true])
         {
             string own = legacy ? "iptables-legacy" : "iptables-nft";
@@ -33,5 +28,18 @@ internal sealed record IptablesTools(bool IsLegacy, string Prefix)
             else if (defaultLegacy == legacy) { found.Add(new(legacy, "iptables")); }
         }
         return found.ToImmutable();
+    }
+
+    /// <summary>Where the system's <c>iptables</c> leads (alternatives are links) says which variant it is, without running it; null: it does not say.</summary>
+    private static bool? DefaultByFile(string? path)
+    {
+        string name = path is null ? "" : File.ResolveLinkTarget(path, returnFinalTarget: true)?.Name ?? "";
+        return name.Contains("nft", StringComparison.Ordinal) ? false : name.Contains("legacy", StringComparison.Ordinal) ? true : null;
+    }
+
+    private static async Task<bool?> DefaultByWordAsync(ICommandRunner runner, CancellationToken stop)
+    {
+        CommandResult version = await runner.RunAsync("iptables", ["--version"], "", stop).ConfigureAwait(false);
+        return version.Succeeded ? !version.Output.Contains("nf_tables", StringComparison.Ordinal) : null;
     }
 }

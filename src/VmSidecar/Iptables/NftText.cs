@@ -5,6 +5,7 @@ namespace VmSidecar.Iptables;
 
 /// <summary>
 /// Writes programs as one nftables transaction: the table of ours is made anew with everything in it, so a host has either the old rules or the new.
+/// The table is one block that opens right after the removal of the old one: a text cut short (its writer was killed) is a syntax error, and nothing happens.
 /// Chains are per family, entered by a test of the family, so that an IPv4 program never touches IPv6.
 /// </summary>
 internal static class NftText
@@ -13,43 +14,49 @@ internal static class NftText
 
     public static string Transaction(IEnumerable<IptablesProgram> programs)
     {
-        var text = new StringBuilder($"add table {Table}\ndelete table {Table}\nadd table {Table}\n");
-        var chains = new HashSet<string>();
+        var chains = new List<(string Name, string Hook, List<string> Rules)>();
         foreach (IptablesProgram program in programs)
         {
-            foreach (CaptureRule rule in program.Rules) { Declare(text, chains, program, rule); }
-            foreach (CaptureRule rule in program.Rules) { text.Append($"add rule {Table} {Chain(program.Family, rule.Table, rule.Chain)} {Rule(program.Family, rule)}\n"); }
+            foreach (CaptureRule rule in program.Rules)
+            {
+                Find(Chain(program.Family, rule.Table, rule.Chain), Hook(rule.Table, rule.Chain)).Add(Rule(program.Family, rule));
+                if (rule.Target is RuleTarget.Jump jump) { Find(Chain(program.Family, rule.Table, jump.Chain), ""); }
+                if (rule.Match.Owners.Any(o => o.Not)) { AddNotOwner(Find(NotOwner(program.Family, rule.Match), ""), rule.Match); }
+            }
         }
-        return text.ToString();
+        var text = new StringBuilder($"table {Table}\ndelete table {Table}\ntable {Table} {{\n");
+        foreach ((string name, string hook, List<string> rules) in chains)
+        {
+            text.Append($"\tchain {name} {{\n{hook}");
+            foreach (string rule in rules) { text.Append($"\t\t{rule}\n"); }
+            text.Append("\t}\n");
+        }
+        return text.Append("}\n").ToString();
+
+        List<string> Find(string name, string hook)
+        {
+            int at = chains.FindIndex(c => c.Name == name);
+            if (at < 0) { at = chains.Count; chains.Add((name, hook, [])); }
+            return chains[at].Rules;
+        }
     }
 
-    private static void Declare(StringBuilder text, HashSet<string> chains, IptablesProgram program, CaptureRule rule)
+    private static void AddNotOwner(List<string> chain, RuleMatch match)
     {
-        Add(Chain(program.Family, rule.Table, rule.Chain), Hook(rule.Table, rule.Chain));
-        if (rule.Target is RuleTarget.Jump jump) { Add(Chain(program.Family, rule.Table, jump.Chain), ""); }
-        if (rule.Match.Owners.Any(o => o.Not) && chains.Add(NotOwner(program.Family, rule.Match)))
-        {
-            string chain = NotOwner(program.Family, rule.Match);
-            text.Append($"add chain {Table} {chain}\n");
-            foreach (OwnerMatch owner in rule.Match.Owners) { text.Append($"add rule {Table} {chain} meta {Key(owner)} {owner.Id} return\n"); }
-            text.Append($"add rule {Table} {chain} accept\n");
-        }
-
-        void Add(string chain, string hook)
-        {
-            if (chains.Add(chain)) { text.Append($"add chain {Table} {chain}{hook}\n"); }
-        }
+        if (chain.Count > 0) { return; }
+        chain.AddRange(match.Owners.Select(o => $"meta {Key(o)} {o.Id.ToString(CultureInfo.InvariantCulture)} return"));
+        chain.Add("accept");
     }
 
     /// <summary>Base chains stand one after the classic priority: after the rules of iptables, as our appended rules would. Names of built-in chains are shared by the families.</summary>
     private static string Hook(string table, string chain) => (table, chain) switch
     {
-        ("nat", "PREROUTING") => " { type nat hook prerouting priority -99; policy accept; }",
-        ("nat", "OUTPUT") => " { type nat hook output priority -99; policy accept; }",
-        ("mangle", "PREROUTING") => " { type filter hook prerouting priority -149; policy accept; }",
-        ("mangle", "OUTPUT") => " { type route hook output priority -149; policy accept; }",
-        ("raw", "PREROUTING") => " { type filter hook prerouting priority -299; policy accept; }",
-        ("raw", "OUTPUT") => " { type filter hook output priority -299; policy accept; }",
+        ("nat", "PREROUTING") => "\t\ttype nat hook prerouting priority -99; policy accept;\n",
+        ("nat", "OUTPUT") => "\t\ttype nat hook output priority -99; policy accept;\n",
+        ("mangle", "PREROUTING") => "\t\ttype filter hook prerouting priority -149; policy accept;\n",
+        ("mangle", "OUTPUT") => "\t\ttype route hook output priority -149; policy accept;\n",
+        ("raw", "PREROUTING") => "\t\ttype filter hook prerouting priority -299; policy accept;\n",
+        ("raw", "OUTPUT") => "\t\ttype filter hook output priority -299; policy accept;\n",
         _ => "",
     };
 

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
+using VmSidecar.Lifecycle;
 using VmSidecar.Linux.Processes;
 
 namespace VmSidecar.Iptables;
@@ -39,35 +40,41 @@ internal sealed class NftablesTable(ICommandRunner runner, string stateFolder)
         return new(NftText.Table, missing, extra, missing.IsEmpty && extra.IsEmpty && !now.SequenceEqual(then) ? ["order"] : []);
     }
 
-    /// <summary>Removes our table and those of pilot-agent's native mode. True: something was there.</summary>
-    public async Task<bool> CleanAsync(CancellationToken stop)
+    /// <summary>Removes the tables of pilot-agent's native mode, and ours unless <paramref name="keepOurs"/>. True: something was there.</summary>
+    public async Task<bool> CleanAsync(bool keepOurs, CancellationToken stop)
     {
-        var present = new List<string>();
-        foreach (string table in s_classic.Add(NftText.Table))
+        string[] present = [.. (await PresentAsync(stop).ConfigureAwait(false)).Where(t => !keepOurs || t != NftText.Table)];
+        if (present.Length > 0)
         {
-            if (await ListAsync(table, stop).ConfigureAwait(false) is not null) { present.Add(table); }
+            CommandResult done = await runner.RunAsync("nft", ["-f", "-"], string.Concat(present.Select(t => $"delete table {t}\n")), stop).ConfigureAwait(false);
+            if (!done.Succeeded) { throw new FatalException("iptables", $"nft: {done.FirstErrorLine}", $"Run 'nft delete table {present[0]}' by hand"); }
         }
-        if (present.Count == 0) { return false; }
-        await runner.RunAsync("nft", ["-f", "-"], string.Concat(present.Select(t => $"delete table {t}\n")), stop).ConfigureAwait(false);
-        File.Delete(Note);
-        return true;
+        if (!keepOurs) { File.Delete(Note); }
+        return present.Length > 0;
     }
 
     /// <summary>Makes the table what it was.</summary>
     public async Task ReturnAsync(string? listed, CancellationToken stop)
     {
-        if (listed is null) { await CleanAsync(stop).ConfigureAwait(false); return; }
-        await runner.RunAsync("nft", ["-f", "-"], $"add table {NftText.Table}\ndelete table {NftText.Table}\n{listed}", stop).ConfigureAwait(false);
+        if (listed is null) { await CleanAsync(keepOurs: false, stop).ConfigureAwait(false); return; }
+        await runner.RunAsync("nft", ["-f", "-"], $"table {NftText.Table}\ndelete table {NftText.Table}\n{listed}", stop).ConfigureAwait(false);
         File.Delete(Note); // it was of the options that are taken back: the next apply loads anew
     }
 
-    /// <summary>Our table as nft prints it, which nft can read again; null: there is none.</summary>
-    public Task<string?> ListAsync(CancellationToken stop) => ListAsync(NftText.Table, stop);
-
-    /// <summary>One table by name: <c>nft list tables</c> would read every rule of the host first, a tenth of a second where there are thousands.</summary>
-    private async Task<string?> ListAsync(string table, CancellationToken stop)
+    /// <summary>
+    /// Which of the tables there are, in one call. <c>list chains</c> prints their heads and reads no rule; <c>list tables</c> would read every rule of the
+    /// host first, a tenth of a second where there are thousands.
+    /// </summary>
+    public async Task<List<string>> PresentAsync(CancellationToken stop)
     {
-        CommandResult listed = await runner.RunAsync("nft", ["-s", "-n", "list", "table", .. table.Split(' ')], "", stop).ConfigureAwait(false);
+        CommandResult listed = await runner.RunAsync("nft", ["list", "chains", "inet"], "", stop).ConfigureAwait(false);
+        return listed.Succeeded ? [.. s_classic.Add(NftText.Table).Where(t => listed.Output.Contains($"table {t} {{", StringComparison.Ordinal))] : [];
+    }
+
+    /// <summary>Our table as nft prints it, which nft can read again; null: there is none.</summary>
+    public async Task<string?> ListAsync(CancellationToken stop)
+    {
+        CommandResult listed = await runner.RunAsync("nft", ["-s", "-n", "list", "table", .. NftText.Table.Split(' ')], "", stop).ConfigureAwait(false);
         return listed.Succeeded ? listed.Output : null;
     }
 

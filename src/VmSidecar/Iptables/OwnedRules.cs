@@ -13,14 +13,18 @@ internal sealed record OwnedRules(string Table, ImmutableArray<string> Chains, I
     public static OwnedRules Of(InstalledTable table)
     {
         ImmutableArray<string> chains = [.. table.Chains.Where(IptablesProgram.KnownChains.Contains)];
-        bool IsInside(InstalledRule rule) => chains.Contains(rule.Chain);
+        ImmutableArray<InstalledRule> inside = chains.IsEmpty ? [] : [.. table.Rules.Where(r => chains.Contains(r.Chain))];
+        InstalledRule[] candidates = [.. table.Rules.Where(r => MayBeOurs(r) && !chains.Contains(r.Chain))];
         // An unmarked jump or chain says that pilot-agent has been here: only then do its plainer shapes count.
-        bool unmarked = table.Rules.Any(r => !r.IsMarked && (IsInside(r) || JumpsToOurs(r) || RedirectsNames(r)));
+        bool unmarked = inside.Concat(candidates.Where(r => JumpsToOurs(r) || RedirectsNames(r))).Any(r => !r.IsMarked);
         HashSet<InstalledRule> interfaces = unmarked ? InterfaceReturns(table) : [];
         return new(table.Name, chains,
-            [.. table.Rules.Where(r => !IsInside(r) && (r.IsMarked || JumpsToOurs(r) || RedirectsNames(r) || IsClassicShape(table.Name, r, unmarked) || interfaces.Contains(r)))],
-            [.. table.Rules.Where(IsInside)]);
+            [.. candidates.Where(r => r.IsMarked || JumpsToOurs(r) || RedirectsNames(r) || IsClassicShape(table.Name, r, unmarked) || interfaces.Contains(r))], inside);
     }
+
+    /// <summary>Everything of ours stands in these two built-in chains or names one of our chains or our mark: the rest, thousands on some hosts, need no reading.</summary>
+    private static bool MayBeOurs(InstalledRule rule) => rule.Chain is "PREROUTING" or "OUTPUT"
+        || rule.Spec.Contains("ISTIO_", StringComparison.Ordinal) || rule.Spec.Contains(RuleText.OwnerTag, StringComparison.Ordinal);
 
     private static bool JumpsToOurs(InstalledRule rule) => rule.Target is { } target && IptablesProgram.KnownChains.Contains(target);
 
@@ -64,7 +68,7 @@ internal sealed record OwnedRules(string Table, ImmutableArray<string> Chains, I
         bool HasOther(InstalledRule rule) => rule.After("-i") is { } input
             ? inRun.Any(r => r.After("-o") == input) || table.Rules.Any(r => r.Chain == "PREROUTING" && r.After("-i") == input && r.Target == IptablesProgram.Chains.Redirect)
             : inRun.Any(r => r.After("-i") == rule.After("-o"));
-        return new(inRun.Where(HasOther), ReferenceEqualityComparer.Instance);
+        return [.. inRun.Where(HasOther)];
     }
 
     private static IEnumerable<InstalledRule> Run(InstalledTable table, string chain)

@@ -29,7 +29,7 @@ internal static class RestorePlan
     public static string Show(IptablesProgram program) => Apply(program, []);
 
     public static OwnedRules Owned(string table, ImmutableArray<InstalledTable> installed) =>
-        installed.FirstOrDefault(t => t.Name == table) is { } found ? OwnedRules.Of(found) : new(table, [], [], []);
+        installed.FirstOrDefault(t => t.Name == table) is { } found ? found.Owned : new(table, [], [], []);
 
     private static bool Same(OwnedRules one, OwnedRules other) => one.Chains.Order(StringComparer.Ordinal).SequenceEqual(other.Chains.Order(StringComparer.Ordinal))
         && one.Outside.Concat(one.Inside).Select(r => (r.Chain, r.Spec)).SequenceEqual(other.Outside.Concat(other.Inside).Select(r => (r.Chain, r.Spec)));

@@ -3,7 +3,7 @@ using System.Collections.Immutable;
 namespace VmSidecar.Iptables;
 
 /// <summary>How the rules of one table differ from the program's: lines that are missing, lines of ours too many, and chains whose order is wrong. Pure.</summary>
-/// <param name="Table">nat, mangle or raw.</param>
+/// <param name="Table">nat, mangle or raw; <c>routing</c>; or another back end and its table.</param>
 /// <param name="Missing">Wanted, not installed, as <c>-A CHAIN …</c>.</param>
 /// <param name="Extra">Installed and ours, not wanted.</param>
 /// <param name="Disordered">Chains with the right rules in the wrong order.</param>
@@ -29,6 +29,10 @@ internal sealed record TableDiff(string Table, ImmutableArray<string> Missing, I
         missing.AddRange(program.ChainsOf(owned.Table).Except(owned.Chains).Where(c => !wanted.Contains(c)).Select(c => $"-N {c}"));
         return new(owned.Table, missing.ToImmutable(), extra.ToImmutable(), disordered.ToImmutable());
     }
+
+    /// <summary>Everything of ours in a place where nothing of ours should be.</summary>
+    public static TableDiff Extras(string place, OwnedRules owned) =>
+        new(place, [], [.. owned.Outside.Concat(owned.Inside).Select(r => $"-A {r.Chain} {r.Spec}")], []);
 
     /// <summary>One line a difference, for people.</summary>
     public override string ToString() => string.Join('\n',

@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
@@ -68,7 +69,7 @@ internal static class HostTargets
         }
     }
 
-    private static void Rules(byte[] input) => PolicyRouting.Ours(FuzzTargets.Text(input)).ToImmutableArray();
+    private static void Rules(byte[] input) => PolicyRouting.Ours("-4", FuzzTargets.Text(input), FrozenSet<string>.Empty).ToImmutableArray();
 
     private static void EnvoyText(byte[] input)
     {

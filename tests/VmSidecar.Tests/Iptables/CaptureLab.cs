@@ -61,7 +61,8 @@ internal sealed class CaptureLab : IAsyncDisposable
         Kernel = new(commands ?? Vm.Commands) { HasLegacyTables = HasLegacyTables },
     };
 
-    private bool HasLegacyTables(IpFamily family) =>
+    /// <summary>The kernel holds legacy tables in the VM; asking loads none.</summary>
+    public bool HasLegacyTables(IpFamily family) =>
         Vm.As(0, 0, () => File.ReadAllText($"/proc/thread-self/net/{(family == IpFamily.V4 ? "ip_tables_names" : "ip6_tables_names")}")).Trim().Length > 0;
 
     /// <summary>A container behind the VM's interface d0: 172.30.0.2, forwarded and masqueraded by rules of others.</summary>

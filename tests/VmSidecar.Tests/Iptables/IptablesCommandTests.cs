@@ -66,7 +66,7 @@ public sealed class IptablesCommandTests : IDisposable
         Assert.All(JsonNode.Parse(_out.ToString())!.AsArray(), rule => Assert.NotEqual("", rule!["why"]!.ToString()));
         _out.GetStringBuilder().Clear();
         Assert.Equal(0, await command.RunAsync(["show", "--backend=nftables"], CancellationToken.None));
-        Assert.Contains("add table inet vmsidecar", _out.ToString(), StringComparison.Ordinal);
+        Assert.Contains("table inet vmsidecar {", _out.ToString(), StringComparison.Ordinal);
     }
 
     [Fact]
