@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using VmSidecar.Configuration;
 using VmSidecar.Iptables;
 using VmSidecar.Linux.Processes;
 using VmSidecar.TestKit;

@@ -1,4 +1,3 @@
-using System.Collections.Immutable;
 using VmSidecar.Configuration;
 using VmSidecar.Iptables;
 using VmSidecar.Lifecycle;
