@@ -13,7 +13,7 @@ die() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
 BUILD_TOOLS="clang=clang"
 LAB_TOOLS="ip=iproute2 iptables=iptables nft=nftables conntrack=conntrack curl=curl dig=bind9-dnsutils dnsmasq=dnsmasq-base setpriv=util-linux openssl=openssl ps=procps"
 DEB_TOOLS="dh=debhelper dpkg-buildpackage=dpkg-dev fakeroot=fakeroot lintian=lintian"
-TEST_TOOLS="unbound=unbound python3=python3 dnsperf=dnsperf"
+TEST_TOOLS="unbound=unbound python3=python3 dnsperf=dnsperf h2load=nghttp2-client"
 
 # Installs what is missing with apt when root; says what to install when not.
 need() {
@@ -144,6 +144,7 @@ scenario() {
 
 test_all() {
   sdk; need $BUILD_TOOLS $LAB_TOOLS $TEST_TOOLS
+  interop_js
   say "building (net10.0 and net9.0, warnings are errors)"
   dotnet build VmSidecar.sln -c Debug -v q
   publish
@@ -151,6 +152,28 @@ test_all() {
   if [ "$(id -u)" -eq 0 ]; then scenario; else say "scenario skipped: it needs root"; SKIPPED=$((SKIPPED + 1)); fi
   printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
   [ "$FAILED" -eq 0 ]
+}
+
+# bench [MEASUREMENT...]: the native form, as shipped, where the SDK can make it. Without arguments: the relay against a direct connection.
+bench() {
+  sdk
+  [ $# -gt 0 ] || set -- xds
+  if [ "$(aot_framework)" != net10.0 ]; then dotnet run --project tests/VmSidecar.Benchmarks -c Release -- "$@"; return; fi
+  need $BUILD_TOOLS
+  say "publishing the benchmarks: native AOT"
+  dotnet publish tests/VmSidecar.Benchmarks -c Release -r "$(rid)" -p:Aot=true -p:OptimizationPreference=Size -p:ShippedFrameworks=net10.0 -v q -o out/bench
+  out/bench/VmSidecar.Benchmarks "$@"
+}
+
+# gRPC's JavaScript client for one test, at the versions of the lock file; no script of a package runs. Without npm that test is skipped and says so.
+interop_js() {
+  local from=tests/VmSidecar.Tests/Xds/Interop/js to=out/grpc-js
+  if ! command -v npm >/dev/null 2>&1; then say "no npm: the test with gRPC's JavaScript client is skipped"; return; fi
+  if cmp -s "$from/package-lock.json" "$to/node_modules/.vmsidecar-lock"; then return; fi
+  mkdir -p "$to"
+  cp "$from/package.json" "$from/package-lock.json" "$to"
+  if npm ci --prefix "$to" --ignore-scripts --no-audit --no-fund --loglevel=error >out/npm.log 2>&1; then cp "$from/package-lock.json" "$to/node_modules/.vmsidecar-lock"
+  else say "npm could not install: see out/npm.log; the test with gRPC's JavaScript client is skipped"; rm -rf "$to"; fi
 }
 
 # fuzz [TARGET...] [SECONDS]: every parser in turn, SECONDS of CPU each (30 by default), at the lowest priority. New inputs and findings: out/fuzz.
@@ -181,7 +204,7 @@ help() {
 ./build.sh test           every test
 ./build.sh publish        the native binary at out/bin/vmsidecar, with the link pilot-agent
 ./build.sh deb            the Debian package at out/vm-sidecar_VERSION_ARCH.deb, checked by lintian
-./build.sh bench          ratios against named peers, one run
+./build.sh bench [WHAT]   ratios against named peers, one run; alone: the relay against a direct connection
 ./build.sh fuzz [TARGET...] [SECONDS]  fuzzes the parsers, 30 s of CPU each by default
 ./build.sh fmt            format the code
 ./build.sh clean          remove everything built
@@ -195,7 +218,7 @@ case "$verb" in
   test) test_all ;;
   publish) publish ;;
   deb) deb ;;
-  bench) sdk; dotnet run --project tests/VmSidecar.Benchmarks -c Release -- "$@" ;;
+  bench) bench "$@" ;;
   fuzz) fuzz "$@" ;;
   fmt) sdk; dotnet format VmSidecar.sln ;;
   clean) rm -rf out; find src tests -type d \( -name bin -o -name obj \) -prune -exec rm -rf {} + ;;

@@ -1,15 +1,18 @@
 using VmSidecar.Benchmarks.Dns;
+using VmSidecar.Benchmarks.Xds;
 
 // One verb per measurement: the first argument names it, the rest are its own.
 return args switch
 {
     ["dns-serve", .. string[] rest] => await DnsServe.RunAsync(rest),
     ["dns-table", .. string[] rest] => DnsTable.Run(rest),
+    ["xds", .. string[] rest] => await RelayBenchmark.RunAsync(rest),
+    ["xds-relay", .. string[] rest] => await RelayProgram.RunAsync(rest),
     _ => Usage(),
 };
 
 static int Usage()
 {
-    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS | dns-table HOSTS");
+    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS | dns-table HOSTS | xds [ROUNDS] [SMALL] [RELAY] | xds-relay SOCKET ISTIOD ROOTS_PEM STATE");
     return 2;
 }

@@ -10,14 +10,17 @@ internal static class AtomicFile
     /// The content is never readable under a wider mode, not even for a moment. The folder must exist.
     /// A symbolic link at <paramref name="path"/> is replaced, not followed.
     /// </summary>
-    public static async Task WriteAsync(string path, ReadOnlyMemory<byte> bytes, UnixFileMode mode, CancellationToken cancel)
+    public static Task WriteAsync(string path, ReadOnlyMemory<byte> bytes, UnixFileMode mode, CancellationToken cancel) => WriteAsync(path, [bytes], mode, cancel);
+
+    /// <summary>The same with the content in pieces, written one after the other.</summary>
+    public static async Task WriteAsync(string path, IEnumerable<ReadOnlyMemory<byte>> pieces, UnixFileMode mode, CancellationToken cancel)
     {
         string full = Path.GetFullPath(path);
         string folder = Path.GetDirectoryName(full)!;
         string temporary = Path.Combine(folder, $".{Path.GetFileName(full)}.{RandomNumberGenerator.GetHexString(8, lowercase: true)}.tmp");
         try
         {
-            await WriteTemporaryAsync(temporary, bytes, mode, cancel);
+            await WriteTemporaryAsync(temporary, pieces, mode, cancel);
             File.Move(temporary, full, overwrite: true);
         }
         catch
@@ -28,7 +31,7 @@ internal static class AtomicFile
         FolderSync.Flush(folder);
     }
 
-    private static async Task WriteTemporaryAsync(string temporary, ReadOnlyMemory<byte> bytes, UnixFileMode mode, CancellationToken cancel)
+    private static async Task WriteTemporaryAsync(string temporary, IEnumerable<ReadOnlyMemory<byte>> pieces, UnixFileMode mode, CancellationToken cancel)
     {
         var options = new FileStreamOptions
         {
@@ -39,7 +42,7 @@ internal static class AtomicFile
             UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
         };
         await using var file = new FileStream(temporary, options);
-        await file.WriteAsync(bytes, cancel);
+        foreach (ReadOnlyMemory<byte> piece in pieces) { await file.WriteAsync(piece, cancel); }
         File.SetUnixFileMode(file.SafeFileHandle, mode); // the umask had its say at create; this is exact
         file.Flush(flushToDisk: true); // before the rename, or a crash can leave an empty file under the final name
     }

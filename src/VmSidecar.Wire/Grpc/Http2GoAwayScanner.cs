@@ -3,12 +3,14 @@ using System.Buffers.Binary;
 namespace VmSidecar.Wire.Grpc;
 
 /// <summary>
-/// Watches the bytes an HTTP/2 peer sends for a GOAWAY frame (RFC 9113 §6.8) and keeps its error code. HttpClient does not tell
-/// a planned goodbye from a lost connection; the relay logs them differently. Fed by one reader, read by any thread.
+/// Watches the bytes an HTTP/2 peer sends for a GOAWAY frame (RFC 9113 §6.8) and keeps its error code, and for RST_STREAM (§6.4). HttpClient does not tell
+/// a planned goodbye from a lost connection, nor a stream the peer reset from a connection it gave up itself (no sign of life, broken frames); the relay
+/// answers them differently. Fed by one reader, read by any thread.
 /// </summary>
 internal sealed class Http2GoAwayScanner
 {
     private const int HeaderLength = 9;
+    private const byte ResetType = 3;
     private const byte GoAwayType = 7;
     private const int GoAwayFixed = 8; // last stream id, error code
 
@@ -16,6 +18,10 @@ internal sealed class Http2GoAwayScanner
     private int _pendingLength;
     private long _skip;
     private int _code = -1;
+    private volatile bool _reset;
+
+    /// <summary>True once the peer has reset a stream.</summary>
+    public bool HasReset => _reset;
 
     /// <summary>The error code of the last GOAWAY, -1 when none came. 0 is NO_ERROR: the peer leaves in order.</summary>
     public int Code => Volatile.Read(ref _code);
@@ -45,6 +51,7 @@ internal sealed class Http2GoAwayScanner
 
     private void EndOfPiece()
     {
+        _reset |= _pending[3] == ResetType;
         int length = (_pending[0] << 16) | (_pending[1] << 8) | _pending[2];
         if (_pendingLength == HeaderLength + GoAwayFixed)
         {

@@ -34,6 +34,14 @@ internal sealed class ProtoWriter
         return Append(value);
     }
 
+    /// <summary>The beginning of a length-delimited field whose content of this length, bytes, is written elsewhere.</summary>
+    public ProtoWriter Tag(int number, int length)
+    {
+        Tag(number, ProtoWireType.Bytes);
+        Raw((ulong)length);
+        return this;
+    }
+
     /// <summary>A message field built by <paramref name="inner"/>.</summary>
     public ProtoWriter Message(int number, ProtoWriter inner) => Bytes(number, inner._out.WrittenSpan);
 

@@ -75,6 +75,30 @@ internal sealed record XdsEnvelope
         return true;
     }
 
+    /// <summary>An envelope to be filled field by field, for a message that arrives in pieces: <see cref="TryTake"/>, <see cref="CountResource"/>.</summary>
+    public static XdsEnvelope Empty(XdsMessageKind kind) => new() { Kind = kind };
+
+    /// <summary>True for a field the envelope is made of; resources are only counted.</summary>
+    public static bool IsMadeOf(XdsMessageKind kind, int number)
+    {
+        Layout layout = LayoutOf(kind);
+        return number == layout.TypeUrl || number == layout.Version || number == layout.Nonce || number == layout.Removed || number == layout.Names || number == layout.Error;
+    }
+
+    /// <summary>Takes one whole field, tag included. False as in <see cref="TryRead"/>.</summary>
+    public bool TryTake(ReadOnlySpan<byte> field)
+    {
+        var reader = new ProtoReader(field);
+        while (reader.Next())
+        {
+            if (reader.Type == ProtoWireType.Bytes && !Take(LayoutOf(Kind), reader, field)) { return false; }
+        }
+        return !reader.IsMalformed;
+    }
+
+    /// <summary>One more resource; <see cref="FirstResource"/> stays empty.</summary>
+    public void CountResource() => Resources++;
+
     /// <summary>Field number of the resources in a response of this kind.</summary>
     public static int ResourcesField(XdsMessageKind kind) => LayoutOf(kind).Resources;
 

@@ -33,6 +33,9 @@ internal sealed record XdsOptions
     /// <summary>ISTIO_GPRC_MAXRECVMSGSIZE: largest message taken from Envoy, bytes; null: as <see cref="MaxMessage"/>.</summary>
     public int? MaxRequest { get; init; }
 
+    /// <summary>A response from istiod above this, bytes, is passed on while it arrives instead of being gathered first.</summary>
+    public int LargeMessage { get; init; } = 256 * 1024;
+
     /// <summary>VMSIDECAR_OFFLINE_MAX_AGE: oldest resources Envoy is started with while istiod cannot be reached; zero: never.</summary>
     public TimeSpan OfflineMaxAge { get; init; } = TimeSpan.FromHours(24);
 

@@ -21,35 +21,64 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
     private readonly Dictionary<string, string[]> _routes = new(StringComparer.Ordinal);         // by route configuration; SotW may send some of them only
 
     /// <summary>Takes a whole DiscoveryResponse (the full state) or DeltaDiscoveryResponse of clusters.</summary>
-    public void Observe(bool delta, ReadOnlySpan<byte> response)
+    public void Observe(bool delta, ReadOnlySpan<byte> response) => Observe(Begin(XdsTypeUrl.Cluster, delta)!, response);
+
+    /// <summary>Takes a response of route configurations.</summary>
+    public void ObserveRoutes(bool delta, ReadOnlySpan<byte> response) => Observe(Begin(XdsTypeUrl.Routes, delta)!, response);
+
+    /// <summary>Begins a response that comes field by field; null for a type that tells nothing.</summary>
+    public Observation? Begin(string typeUrl, bool delta) => typeUrl is XdsTypeUrl.Cluster or XdsTypeUrl.Routes ? new(this, typeUrl == XdsTypeUrl.Routes, delta) : null;
+
+    /// <summary>What one response says; nothing counts before <see cref="Commit"/>.</summary>
+    internal sealed class Observation(ClusterHosts hosts, bool routes, bool delta)
     {
-        lock (_gate)
+        private readonly HashSet<string> _clusters = new(StringComparer.Ordinal); // every name, of services or not
+        private readonly List<(string Name, ServiceCluster Cluster)> _services = [];
+        private readonly List<(string Name, string[] Hosts)> _routes = [];
+        private readonly List<string> _removed = [];
+
+        /// <summary>The content of one resource field: an Any, or for delta a Resource.</summary>
+        public void Resource(ReadOnlySpan<byte> resource)
         {
-            HashSet<string> gone = delta ? [] : [.. _clusters.Keys];
-            var fields = new ProtoReader(response);
-            while (fields.Next())
+            ReadOnlySpan<byte> body = Inner(delta ? Inner(resource, ResourceAny) : resource, AnyValue);
+            if (routes)
             {
-                if (fields.Is(Resources)) { gone.Remove(TakeCluster(delta ? Inner(fields.Bytes, ResourceAny) : fields.Bytes)); }
-                else if (delta && fields.Is(RemovedResources)) { gone.Add(Encoding.UTF8.GetString(fields.Bytes)); }
+                _routes.Add(ReadRoutes(body));
+                return;
             }
-            foreach (string name in gone) { Forget(name); }
-            Tell();
+            (string name, int type) = ReadCluster(body);
+            _clusters.Add(name);
+            if (ServiceCluster.Read(name, type) is { } found) { _services.Add((name, found)); }
+        }
+
+        /// <summary>A name of <c>removed_resources</c>.</summary>
+        public void Removed(ReadOnlySpan<byte> name) => _removed.Add(Encoding.UTF8.GetString(name));
+
+        /// <summary>The response is whole: takes it over.</summary>
+        public void Commit()
+        {
+            lock (hosts._gate)
+            {
+                foreach (string name in delta ? _removed : hosts._clusters.Keys.Where(n => !routes && !_clusters.Contains(n)).ToList())
+                {
+                    if (routes) { hosts._routes.Remove(name); } else { hosts.Forget(name); }
+                }
+                foreach ((string name, ServiceCluster cluster) in _services) { hosts.Take(name, cluster); }
+                foreach ((string name, string[] named) in _routes) { hosts._routes[name] = named; }
+                hosts.Tell();
+            }
         }
     }
 
-    /// <summary>Takes a response of route configurations.</summary>
-    public void ObserveRoutes(bool delta, ReadOnlySpan<byte> response)
+    private static void Observe(Observation seen, ReadOnlySpan<byte> response)
     {
-        lock (_gate)
+        var fields = new ProtoReader(response);
+        while (fields.Next())
         {
-            var fields = new ProtoReader(response);
-            while (fields.Next())
-            {
-                if (fields.Is(Resources)) { TakeRoutes(delta ? Inner(fields.Bytes, ResourceAny) : fields.Bytes); }
-                else if (delta && fields.Is(RemovedResources)) { _routes.Remove(Encoding.UTF8.GetString(fields.Bytes)); }
-            }
-            Tell();
+            if (fields.Is(Resources)) { seen.Resource(fields.Bytes); }
+            else if (fields.Is(RemovedResources)) { seen.Removed(fields.Bytes); } // SotW has no such field; Commit does not look at it then
         }
+        seen.Commit();
     }
 
     private void Tell()
@@ -59,10 +88,15 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
         sink.Accept([.. _clusters.Values.Where(c => c.Suits).Select(c => c.Host).Concat(routed).Distinct(StringComparer.Ordinal)]);
     }
 
-    /// <summary>Takes one cluster and returns its name.</summary>
-    private string TakeCluster(ReadOnlySpan<byte> any)
+    private void Take(string name, ServiceCluster found)
     {
-        var cluster = new ProtoReader(Inner(any, AnyValue));
+        if (!_clusters.ContainsKey(name)) { ports.Add(found.Host, found.Port); }
+        _clusters[name] = found;
+    }
+
+    private static (string Name, int Type) ReadCluster(ReadOnlySpan<byte> body)
+    {
+        var cluster = new ProtoReader(body);
         string name = "";
         int type = 0;
         while (cluster.Next())
@@ -70,10 +104,7 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
             if (cluster.Is(ClusterName)) { name = Encoding.UTF8.GetString(cluster.Bytes); }
             else if (cluster.Number == ClusterType && cluster.Type == ProtoWireType.Varint) { type = (int)Math.Min(cluster.Value, int.MaxValue); }
         }
-        if (ServiceCluster.Read(name, type) is not { } found) { return name; }
-        if (!_clusters.ContainsKey(name)) { ports.Add(found.Host, found.Port); }
-        _clusters[name] = found;
-        return name;
+        return (name, type);
     }
 
     private void Forget(string name)
@@ -81,9 +112,9 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
         if (_clusters.Remove(name, out ServiceCluster gone)) { ports.Remove(gone.Host, gone.Port); }
     }
 
-    private void TakeRoutes(ReadOnlySpan<byte> any)
+    private static (string Name, string[] Hosts) ReadRoutes(ReadOnlySpan<byte> body)
     {
-        var route = new ProtoReader(Inner(any, AnyValue));
+        var route = new ProtoReader(body);
         string name = "";
         List<string> hosts = [];
         while (route.Next())
@@ -91,7 +122,7 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
             if (route.Is(RouteName)) { name = Encoding.UTF8.GetString(route.Bytes); }
             else if (route.Is(VirtualHosts) && ServiceCluster.HostOfRoute(Encoding.UTF8.GetString(Inner(route.Bytes, VirtualHostName))) is { } host) { hosts.Add(host); }
         }
-        _routes[name] = [.. hosts];
+        return (name, [.. hosts]);
     }
 
     private static ReadOnlySpan<byte> Inner(ReadOnlySpan<byte> message, int number)

@@ -45,7 +45,7 @@ internal sealed class GrpcChannel : IAsyncDisposable
         request.Headers.TryAddWithoutValidation("user-agent", GrpcMetadata.UserAgent);
         request.Headers.TryAddWithoutValidation(GrpcMetadata.AcceptEncoding, "identity");
         foreach ((string name, string value) in metadata) { request.Headers.TryAddWithoutValidation(name, value); }
-        var call = new GrpcClientCall(request, content, Options, () => _connector.GoAway);
+        var call = new GrpcClientCall(request, content, Options, () => _connector.Goodbye);
         try
         {
             await call.OpenAsync(_http, stop);
@@ -114,6 +114,7 @@ internal sealed class GrpcChannel : IAsyncDisposable
     {
         ConnectCallback = (_, stop) => _connector.ConnectAsync(stop),
         EnableMultipleHttp2Connections = false,
+        InitialHttp2StreamWindowSize = 1024 * 1024, // what the classic agent grants; it grows with the link
         KeepAlivePingDelay = Options.KeepAliveInterval,
         KeepAlivePingTimeout = Options.KeepAliveTimeout,
         KeepAlivePingPolicy = HttpKeepAlivePingPolicy.WithActiveRequests,

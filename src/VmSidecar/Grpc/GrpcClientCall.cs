@@ -7,7 +7,7 @@ namespace VmSidecar.Grpc;
 /// One call over HttpClient. Reading: (1) response headers, which a server may hold back until its first message, (2) frames,
 /// (3) trailers. Whatever goes wrong becomes <see cref="Status"/>; the first end wins. Owned by the caller of <see cref="GrpcChannel.OpenAsync"/>.
 /// </summary>
-internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestContent content, GrpcChannelOptions options, Func<int> goAway) : IGrpcClientCall
+internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestContent content, GrpcChannelOptions options, Func<PeerGoodbye> goodbye) : IGrpcClientCall
 {
     private readonly CancellationTokenSource _reset = new(); // ends the call from our side
     private readonly Lock _gate = new();                     // guards _end
@@ -35,25 +35,51 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
             await _response;
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { throw; }
-        catch (Exception e) when (IsTransport(e)) { throw new GrpcException(GrpcFailure.From(e, goAway()).Status, e); }
+        catch (Exception e) when (IsTransport(e)) { throw new GrpcException(GrpcFailure.From(e, goodbye()).Status, e); }
     }
 
     public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
     {
+        if (await BeginReadAsync(stop) < 0) { return null; }
         try
         {
-            if (Ended) { return null; }
-            _reader ??= await ReadHeadersAsync(stop); // 1
-            if (_reader is null) { return null; }
-            GrpcMessage? message = await _reader.ReadAsync(stop); // 2
-            if (message is null) { TakeTrailers(); } // 3
-            return message;
+            return await _reader!.ReadAsync(stop);
         }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested && !_reset.IsCancellationRequested) { throw; }
-        catch (Exception e) when (IsTransport(e))
+        catch (Exception e) when (IsEnd(e, stop))
         {
-            Finish(_reset.IsCancellationRequested ? Cancelled : GrpcFailure.From(e, goAway()));
+            FinishWith(e);
             return null;
+        }
+    }
+
+    public async ValueTask<int> BeginReadAsync(CancellationToken stop)
+    {
+        try
+        {
+            if (Ended) { return -1; }
+            _reader ??= await ReadHeadersAsync(stop); // 1
+            if (_reader is null) { return -1; }
+            int length = await _reader.BeginAsync(stop); // 2
+            if (length < 0) { TakeTrailers(); } // 3
+            return length;
+        }
+        catch (Exception e) when (IsEnd(e, stop))
+        {
+            FinishWith(e);
+            return -1;
+        }
+    }
+
+    public async ValueTask<int> ReadPieceAsync(Memory<byte> buffer, CancellationToken stop)
+    {
+        try
+        {
+            return await _reader!.ReadPieceAsync(buffer, stop);
+        }
+        catch (Exception e) when (IsEnd(e, stop))
+        {
+            FinishWith(e);
+            return 0;
         }
     }
 
@@ -71,7 +97,7 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
         }
         catch (Exception e) when (IsTransport(e))
         {
-            throw new GrpcException(_reset.IsCancellationRequested ? Cancelled.Status : GrpcFailure.From(e, goAway()).Status, e);
+            throw new GrpcException(_reset.IsCancellationRequested ? Cancelled.Status : GrpcFailure.From(e, goodbye()).Status, e);
         }
     }
 
@@ -140,7 +166,13 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
     private GrpcEnd FromPeer(GrpcStatus status) => new(
         status,
         status.Code is GrpcStatusCode.OK or GrpcStatusCode.Cancelled or GrpcStatusCode.DeadlineExceeded
-            || (status.Code == GrpcStatusCode.Unavailable && goAway() == 0));
+            || (status.Code == GrpcStatusCode.Unavailable && goodbye().GoAway == 0));
+
+    // The caller's own cancellation is the caller's; everything else is how the call ended.
+    private bool IsEnd(Exception e, CancellationToken stop) =>
+        IsTransport(e) && !(e is OperationCanceledException && stop.IsCancellationRequested && !_reset.IsCancellationRequested);
+
+    private void FinishWith(Exception e) => Finish(_reset.IsCancellationRequested ? Cancelled : GrpcFailure.From(e, goodbye()));
 
     private void Finish(GrpcEnd end)
     {

@@ -19,8 +19,8 @@ internal sealed class GrpcConnector(GrpcChannelOptions options) : IDisposable
     private bool _disposed;
     private volatile Http2GoAwayScanner? _latest;
 
-    /// <summary>The GOAWAY code of the latest connection, -1 while there is none.</summary>
-    public int GoAway => _latest?.Code ?? -1;
+    /// <summary>What the peer of the latest connection has said of its end.</summary>
+    public PeerGoodbye Goodbye => new(_latest?.Code ?? -1, _latest?.HasReset ?? false);
 
     /// <summary>One new connection, ready for the HTTP/2 preface. Throws <see cref="GrpcException"/> UNAVAILABLE with the reason.</summary>
     public async ValueTask<Stream> ConnectAsync(CancellationToken stop)

@@ -36,9 +36,10 @@ internal static class GrpcFailure
         return new GrpcStatus(code, $"stream terminated by RST_STREAM with error code: {Name(error)}");
     }
 
-    /// <summary>What an exception of the transport means. <paramref name="goAway"/> is the code of a GOAWAY seen on the connection, -1 for none.</summary>
-    public static GrpcEnd From(Exception failure, int goAway)
+    /// <summary>What an exception of the transport means. <paramref name="goodbye"/> is what the peer has said on the connection.</summary>
+    public static GrpcEnd From(Exception failure, PeerGoodbye goodbye)
     {
+        int goAway = goodbye.GoAway;
         for (Exception? e = failure; e is not null; e = e.InnerException)
         {
             switch (e)
@@ -46,6 +47,8 @@ internal static class GrpcFailure
                 case GrpcException grpc: return new GrpcEnd(grpc.Status, Graceful: false);
                 case HttpProtocolException protocol when goAway >= 0 && protocol.ErrorCode == goAway: // the goodbye ended it, not a reset
                     return Lost(goAway == 0 ? "transport is closing" : $"received GOAWAY with error code: {Name(goAway)}", goAway);
+                case HttpProtocolException when !goodbye.HasReset: // nobody reset the stream: HttpClient gave the connection up, mostly for want of a sign of life
+                    return Lost("keepalive ping failed to receive ACK within timeout, or broken HTTP/2 frames", goAway);
                 case HttpProtocolException protocol:
                     return new GrpcEnd(FromReset(protocol.ErrorCode), Graceful: protocol.ErrorCode is 0 or 8);
                 case HttpIOException { HttpRequestError: HttpRequestError.ResponseEnded }:
@@ -91,3 +94,8 @@ internal static class GrpcFailure
 
 /// <summary>How a call ended and whether that is an ending to expect from a peer that is well (cancelled, rotated, closed): quiet in the log.</summary>
 internal readonly record struct GrpcEnd(GrpcStatus Status, bool Graceful);
+
+/// <summary>What an HTTP/2 peer has said of the end of a connection.</summary>
+/// <param name="GoAway">Error code of its GOAWAY; -1: none came.</param>
+/// <param name="HasReset">It has reset a stream.</param>
+internal readonly record struct PeerGoodbye(int GoAway, bool HasReset);

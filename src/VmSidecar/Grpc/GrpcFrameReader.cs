@@ -1,54 +1,80 @@
 using System.Buffers;
 
+using VmSidecar.Linux.Memory;
 using VmSidecar.Wire.Grpc;
 
 namespace VmSidecar.Grpc;
 
 /// <summary>
-/// Cuts one half of a call into messages, each contiguous in a pooled buffer. One per direction; one read at a time. Its state
-/// survives a cancelled read, so the next one goes on where it stopped. Throws <see cref="GrpcException"/> for a frame that may not be taken.
+/// Cuts one half of a call into messages: whole (<see cref="ReadAsync"/>), or as they arrive (<see cref="BeginAsync"/>, then <see cref="ReadPieceAsync"/>
+/// until its length is there). One per direction; one read at a time. Its state survives a cancelled read, so the next one goes on
+/// where it stopped. Throws <see cref="GrpcException"/> for a frame that may not be taken.
 /// </summary>
 internal sealed class GrpcFrameReader(Stream source, int maxReceive, GrpcStatusCode compressedCode, string? encoding) : IDisposable
 {
-    // A peer that announces 200 MiB gets this much before it has sent any of it.
-    private const int FirstBuffer = 1024 * 1024;
-
     private readonly byte[] _prefix = new byte[GrpcFrame.PrefixLength];
     private int _prefixLength;
-    private byte[]? _body;
-    private int _bodyLength;
-    private int _expected;
+    private int _expected; // length of the message at hand, once its prefix is there
+    private int _received; // bytes of it handed out or gathered
+    private byte[]? _small;
+    private PieceList? _large; // a peer that announces 200 MiB gets one block before it has sent any of it
 
-    /// <summary>The next message, or null at the end of the stream between two messages.</summary>
+    /// <summary>The next message, or the one begun, whole; null at the end of the stream between two messages.</summary>
     public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
     {
-        while (_prefixLength < GrpcFrame.PrefixLength)
-        {
-            int read = await source.ReadAsync(_prefix.AsMemory(_prefixLength), stop);
-            if (read == 0) { return _prefixLength == 0 ? null : throw Cut(); }
-            _prefixLength += read;
-            if (_prefixLength == GrpcFrame.PrefixLength) { Begin(); }
-        }
-        while (_bodyLength < _expected)
-        {
-            if (_bodyLength == _body!.Length) { Grow(); }
-            int read = await source.ReadAsync(_body.AsMemory(_bodyLength, Math.Min(_body.Length, _expected) - _bodyLength), stop);
-            if (read == 0) { throw Cut(); }
-            _bodyLength += read;
-        }
-        var message = new GrpcMessage(_body!, _expected);
-        _body = null;
+        if (await BeginAsync(stop) < 0) { return null; }
+        if (_expected > NativeBlock.Size) { return await ReadLargeAsync(stop); }
+        _small ??= ArrayPool<byte>.Shared.Rent(Math.Max(_expected, 1));
+        while (_received < _expected) { await ReadPieceAsync(_small.AsMemory(_received), stop); }
+        var message = new GrpcMessage(_small, _expected);
+        _small = null;
         _prefixLength = 0;
         return message;
     }
 
+    /// <summary>The length of the next message, or of the one begun; -1 at the end of the stream between two messages.</summary>
+    public async ValueTask<int> BeginAsync(CancellationToken stop)
+    {
+        while (_prefixLength < GrpcFrame.PrefixLength)
+        {
+            int read = await source.ReadAsync(_prefix.AsMemory(_prefixLength), stop);
+            if (read == 0) { return _prefixLength == 0 ? -1 : throw Cut(); }
+            _prefixLength += read;
+            if (_prefixLength == GrpcFrame.PrefixLength) { Begin(); }
+        }
+        return _expected;
+    }
+
+    /// <summary>What has arrived of the message begun, into the buffer: its next bytes, at least one while any is missing. After the last one the message is done.</summary>
+    public async ValueTask<int> ReadPieceAsync(Memory<byte> buffer, CancellationToken stop)
+    {
+        int most = Math.Min(buffer.Length, _expected - _received);
+        int read = most == 0 ? 0 : await source.ReadAsync(buffer[..most], stop);
+        if (read == 0 && most > 0) { throw Cut(); }
+        _received += read;
+        if (_received == _expected && _small is null && _large is null) { _prefixLength = 0; } // nobody gathers it: done
+        return read;
+    }
+
     public void Dispose()
     {
-        if (_body is { } body)
+        _large?.Dispose();
+        _large = null;
+        if (_small is { } small)
         {
-            _body = null;
-            ArrayPool<byte>.Shared.Return(body);
+            _small = null;
+            ArrayPool<byte>.Shared.Return(small);
         }
+    }
+
+    private async ValueTask<GrpcMessage> ReadLargeAsync(CancellationToken stop)
+    {
+        _large ??= new PieceList();
+        while (_received < _expected) { _large.Advance(await ReadPieceAsync(_large.Room(), stop)); }
+        var message = new GrpcMessage(_large);
+        _large = null;
+        _prefixLength = 0;
+        return message;
     }
 
     private void Begin()
@@ -58,16 +84,7 @@ internal sealed class GrpcFrameReader(Stream source, int maxReceive, GrpcStatusC
         if (flag != 0) { throw Failed(GrpcStatusCode.Internal, $"received a message with compression flag {flag}; only 0 and 1 exist"); }
         if (length > maxReceive) { throw Failed(GrpcStatusCode.ResourceExhausted, $"received message larger than max ({length} vs. {maxReceive})"); }
         _expected = (int)length;
-        _bodyLength = 0;
-        _body = ArrayPool<byte>.Shared.Rent(Math.Clamp(_expected, 1, FirstBuffer));
-    }
-
-    private void Grow()
-    {
-        byte[] larger = ArrayPool<byte>.Shared.Rent((int)Math.Min(_expected, 2L * _body!.Length));
-        _body.AsSpan(0, _bodyLength).CopyTo(larger);
-        ArrayPool<byte>.Shared.Return(_body);
-        _body = larger;
+        _received = 0;
     }
 
     // gRPC "Compression": a flag without an encoding is a broken peer; an encoding we never offered is one we do not implement.

@@ -2,13 +2,37 @@ using System.Buffers;
 
 namespace VmSidecar.Grpc;
 
-/// <summary>One received message in a pooled buffer. Whoever receives it disposes it; after that <see cref="Body"/> must not be touched.</summary>
-internal sealed class GrpcMessage(byte[] rented, int length) : IDisposable
+/// <summary>
+/// One received message: a small one in a pooled array, a large one in pieces (<see cref="PieceList"/>). Whoever receives it disposes
+/// it; after that its content must not be touched.
+/// </summary>
+internal sealed class GrpcMessage : IDisposable
 {
-    private byte[]? _rented = rented;
+    private byte[]? _array;
+    private PieceList? _pieces;
+    private bool _pooled;
 
-    /// <summary>The message without the five bytes of the gRPC prefix.</summary>
-    public ReadOnlyMemory<byte> Body => (_rented ?? throw new ObjectDisposedException(nameof(GrpcMessage))).AsMemory(0, length);
+    /// <summary>Takes a pooled array over.</summary>
+    public GrpcMessage(byte[] rented, int length) => (_array, _pooled, Length) = (rented, true, length);
+
+    /// <summary>Takes pieces over.</summary>
+    public GrpcMessage(PieceList pieces) => (_pieces, Length) = (pieces, pieces.Length);
+
+    /// <summary>Bytes, without the five of the gRPC prefix.</summary>
+    public int Length { get; }
+
+    /// <summary>The message in one piece. That of a large one is put together at the first use: ask for <see cref="Pieces"/> where pieces will do.</summary>
+    public ReadOnlyMemory<byte> Body
+    {
+        get
+        {
+            if (_pieces is { } pieces) { Join(pieces); }
+            return (_array ?? throw new ObjectDisposedException(nameof(GrpcMessage))).AsMemory(0, Length);
+        }
+    }
+
+    /// <summary>The message in its pieces, in order; one empty piece for an empty message.</summary>
+    public IEnumerable<ReadOnlyMemory<byte>> Pieces => _pieces is { } pieces ? pieces.Pieces : [Body];
 
     /// <summary>Copies bytes into a new pooled message.</summary>
     public static GrpcMessage Copy(ReadOnlySpan<byte> bytes)
@@ -20,6 +44,21 @@ internal sealed class GrpcMessage(byte[] rented, int length) : IDisposable
 
     public void Dispose()
     {
-        if (Interlocked.Exchange(ref _rented, null) is { } rented) { ArrayPool<byte>.Shared.Return(rented); }
+        Interlocked.Exchange(ref _pieces, null)?.Dispose();
+        if (Interlocked.Exchange(ref _array, null) is { } array && _pooled) { ArrayPool<byte>.Shared.Return(array); }
+    }
+
+    // Not pooled: the pool would keep the largest message ever seen.
+    private void Join(PieceList pieces)
+    {
+        byte[] whole = GC.AllocateUninitializedArray<byte>(Length);
+        int at = 0;
+        foreach (ReadOnlyMemory<byte> piece in pieces.Pieces)
+        {
+            piece.Span.CopyTo(whole.AsSpan(at));
+            at += piece.Length;
+        }
+        (_array, _pieces) = (whole, null);
+        pieces.Dispose();
     }
 }

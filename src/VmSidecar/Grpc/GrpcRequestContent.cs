@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Net;
 
 using VmSidecar.Wire.Grpc;
@@ -12,6 +13,9 @@ internal sealed class GrpcRequestContent : HttpContent
 {
     private readonly TaskCompletionSource<Stream> _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    // Prefix and message leave together while they fit into one DATA frame: each write costs a turn of HttpClient's own writer.
+    private const int OneFrame = 16 * 1024;
+
     private readonly byte[] _prefix = new byte[GrpcFrame.PrefixLength]; // one writer at a time
 
     public GrpcRequestContent() => Headers.TryAddWithoutValidation("Content-Type", GrpcMetadata.ContentType);
@@ -23,9 +27,21 @@ internal sealed class GrpcRequestContent : HttpContent
     public async ValueTask WriteAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
     {
         Stream stream = await _opened.Task;
-        GrpcFrame.WritePrefix(_prefix, message.Length);
-        await stream.WriteAsync(_prefix, stop);
-        await stream.WriteAsync(message, stop);
+        int framed = GrpcFrame.PrefixLength + message.Length;
+        if (framed <= OneFrame)
+        {
+            byte[] frame = ArrayPool<byte>.Shared.Rent(framed);
+            GrpcFrame.WritePrefix(frame, message.Length);
+            message.CopyTo(frame.AsMemory(GrpcFrame.PrefixLength));
+            try { await stream.WriteAsync(frame.AsMemory(0, framed), stop); }
+            finally { ArrayPool<byte>.Shared.Return(frame); }
+        }
+        else
+        {
+            GrpcFrame.WritePrefix(_prefix, message.Length);
+            await stream.WriteAsync(_prefix, stop);
+            await stream.WriteAsync(message, stop);
+        }
         await stream.FlushAsync(stop);
     }
 

@@ -14,7 +14,7 @@ namespace VmSidecar.Grpc;
 internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcServerCall, IDisposable
 {
     // A large message goes out in pieces, each awaited, so that a slow client holds one piece and not the message.
-    private const int Piece = 64 * 1024;
+    private const int Piece = 256 * 1024;
 
     private readonly GrpcFrameReader _reader = new(http.Request.Body, maxReceive, GrpcStatusCode.Unimplemented, http.Request.Headers[GrpcMetadata.Encoding]);
 
@@ -42,30 +42,51 @@ internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcSe
 
     public async ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
     {
+        await BeginSendAsync(message.Length, stop);
+        if (!message.IsEmpty) { await SendPieceAsync(message, stop); }
+    }
+
+    public async ValueTask BeginSendAsync(int length, CancellationToken stop)
+    {
         try
         {
             PipeWriter output = http.Response.BodyWriter;
             if (!http.Response.HasStarted) { http.Response.ContentType = GrpcMetadata.ContentType; }
-            GrpcFrame.WritePrefix(output.GetSpan(GrpcFrame.PrefixLength), message.Length);
+            GrpcFrame.WritePrefix(output.GetSpan(GrpcFrame.PrefixLength), length);
             output.Advance(GrpcFrame.PrefixLength);
-            do // Kestrel reports a write of nothing as the end of the call: an empty message is only its prefix, flushed
+            // Kestrel reports a write of nothing as the end of the call: an empty message is only its prefix, flushed
+            if (length == 0) { Check(await output.FlushAsync(stop)); }
+        }
+        catch (Exception e) when (IsGone(e, stop)) { throw Gone(e); }
+    }
+
+    public async ValueTask SendPieceAsync(ReadOnlyMemory<byte> piece, CancellationToken stop)
+    {
+        try
+        {
+            while (!piece.IsEmpty)
             {
-                int length = Math.Min(message.Length, Piece);
-                FlushResult flushed = length == 0 ? await output.FlushAsync(stop) : await output.WriteAsync(message[..length], stop);
-                if (flushed.IsCompleted || flushed.IsCanceled || http.RequestAborted.IsCancellationRequested) { throw Gone(null); }
-                message = message[length..];
+                int length = Math.Min(piece.Length, Piece);
+                Check(await http.Response.BodyWriter.WriteAsync(piece[..length], stop));
+                piece = piece[length..];
             }
-            while (!message.IsEmpty);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            http.Abort(); // half a frame may be out
+            Abandon(); // half a frame may be out
             throw;
         }
         catch (Exception e) when (IsGone(e, stop)) { throw Gone(e); }
     }
 
+    public void Abandon() => http.Abort();
+
     public void Dispose() => _reader.Dispose();
+
+    private void Check(FlushResult flushed)
+    {
+        if (flushed.IsCompleted || flushed.IsCanceled || http.RequestAborted.IsCancellationRequested) { throw Gone(null); }
+    }
 
     private bool IsGone(Exception e, CancellationToken stop) =>
         e is IOException || (e is OperationCanceledException && !stop.IsCancellationRequested)

@@ -17,6 +17,12 @@ internal interface IGrpcStream
 /// <summary>The client's side of one call. Dispose resets the stream if it has not ended.</summary>
 internal interface IGrpcClientCall : IGrpcStream, IAsyncDisposable
 {
+    /// <summary>Waits for the next message to begin and gives its length, bytes; -1 when the call has ended. Then either <see cref="IGrpcStream.ReadAsync"/> takes it whole, or <see cref="ReadPieceAsync"/> as it arrives.</summary>
+    ValueTask<int> BeginReadAsync(CancellationToken stop);
+
+    /// <summary>The next bytes of the message begun, as many as have arrived and fit; 0 when the call has ended within it. The caller counts up to its length.</summary>
+    ValueTask<int> ReadPieceAsync(Memory<byte> buffer, CancellationToken stop);
+
     /// <summary>Half-closes: no more messages from us.</summary>
     ValueTask CompleteAsync(CancellationToken stop);
 
@@ -47,6 +53,15 @@ internal interface IGrpcServerCall : IGrpcStream
 
     /// <summary>The process at the other end of a unix socket; unknown for other transports.</summary>
     PeerProcess Process => default;
+
+    /// <summary>Begins a message of this length, bytes, that is sent in pieces. No other message can be sent before all of it is.</summary>
+    ValueTask BeginSendAsync(int length, CancellationToken stop);
+
+    /// <summary>Sends and flushes the next bytes of the message begun; the last ones end it. Throws as <see cref="IGrpcStream.SendAsync"/>.</summary>
+    ValueTask SendPieceAsync(ReadOnlyMemory<byte> piece, CancellationToken stop);
+
+    /// <summary>Resets the call: the message begun cannot be finished, and the client must not take its half for anything.</summary>
+    void Abandon();
 
     /// <summary>Tells the peer that its connection takes no new calls (GOAWAY NO_ERROR); this call and others on it go on.</summary>
     void Goodbye() { } // nothing to say where there is no connection

@@ -37,18 +37,22 @@ internal sealed class IstiodDialer(IIstiodAccess access, string address, int max
 
         public bool EndedGracefully => call.EndedGracefully;
 
-        public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
+        public async ValueTask<int> BeginReadAsync(CancellationToken stop)
         {
-            GrpcMessage? message = await call.ReadAsync(stop);
-            if (_answered) { return message; }
-            if (message is not null)
+            int length = await call.BeginReadAsync(stop);
+            if (_answered) { return length; }
+            if (length >= 0)
             {
                 _answered = true;
                 access.NoteAnswered();
             }
             else if (call.Status.Code == GrpcStatusCode.Unavailable) { access.NoteLostConnection(); } // TLS 1.3 refuses after the handshake
-            return message;
+            return length;
         }
+
+        public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop) => await BeginReadAsync(stop) < 0 ? null : await call.ReadAsync(stop);
+
+        public ValueTask<int> ReadPieceAsync(Memory<byte> buffer, CancellationToken stop) => call.ReadPieceAsync(buffer, stop);
 
         public ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop) => call.SendAsync(message, stop);
 

@@ -11,7 +11,8 @@ namespace VmSidecar.Xds;
 /// </summary>
 internal sealed class KeptResources
 {
-    private const int Head = 5;
+    /// <summary>Bytes of the head of a journal record.</summary>
+    public const int Head = 5;
 
     private readonly Dictionary<string, byte[]> _byName = new(StringComparer.Ordinal);
 
@@ -28,7 +29,7 @@ internal sealed class KeptResources
     }
 
     /// <summary>True when a response stands for all of its type: what came before does not count any more.</summary>
-    public static bool IsWhole(XdsEnvelope response) => response.Kind == XdsMessageKind.Response && response.TypeUrl is XdsTypeUrl.Cluster or XdsTypeUrl.Listener;
+    public static bool IsWhole(XdsMessageKind kind, string typeUrl) => kind == XdsMessageKind.Response && typeUrl is XdsTypeUrl.Cluster or XdsTypeUrl.Listener;
 
     /// <summary>Reads a journal. False when it is damaged or of another type; what was read up to there must not be used.</summary>
     public static bool TryRead(string typeUrl, ReadOnlySpan<byte> journal, out KeptResources kept)
@@ -50,7 +51,7 @@ internal sealed class KeptResources
     /// <summary>Applies one accepted response.</summary>
     public bool TryTake(XdsEnvelope response, ReadOnlySpan<byte> message)
     {
-        if (IsWhole(response)) { _byName.Clear(); }
+        if (IsWhole(response.Kind, response.TypeUrl)) { _byName.Clear(); }
         bool delta = response.Kind == XdsMessageKind.DeltaResponse;
         var reader = new ProtoReader(message);
         while (reader.Next())
@@ -59,15 +60,6 @@ internal sealed class KeptResources
             else if (reader.Is(2) && !(delta ? TryTakeNamed(reader.Bytes) : TryTakeAny(reader.Bytes))) { return false; }
         }
         return !reader.IsMalformed;
-    }
-
-    /// <summary>One response that stands for everything kept, in journal form: what a long journal is replaced by.</summary>
-    public byte[] Compact(string typeUrl)
-    {
-        var message = new ProtoWriter();
-        foreach ((string name, byte[] any) in _byName) { message.Message(2, new ProtoWriter().Bytes(2, any).String(3, name)); }
-        message.String(4, typeUrl);
-        return [.. RecordHead(XdsMessageKind.DeltaResponse, message.Written.Length), .. message.Written.Span];
     }
 
     // Resource: resource 2, name 3.
@@ -85,21 +77,27 @@ internal sealed class KeptResources
         return !reader.IsMalformed;
     }
 
-    // The name is field 1 in every resource Envoy consumes: Cluster, Listener, ClusterLoadAssignment, RouteConfiguration, Secret, TypedExtensionConfig.
     private bool TryTakeAny(ReadOnlySpan<byte> any)
     {
+        if (!TryName(any, out string name)) { return false; }
+        _byName[name] = any.ToArray();
+        return true;
+    }
+
+    /// <summary>The name of the resource in an Any: field 1 in every one Envoy consumes (Cluster, Listener, ClusterLoadAssignment, RouteConfiguration, Secret, TypedExtensionConfig). False when it is malformed.</summary>
+    public static bool TryName(ReadOnlySpan<byte> any, out string name)
+    {
+        name = "";
         var reader = new ProtoReader(any);
         while (reader.Next())
         {
             if (!reader.Is(2)) { continue; }
             var resource = new ProtoReader(reader.Bytes);
-            string name = "";
             while (resource.Next())
             {
                 if (resource.Is(1)) { name = Encoding.UTF8.GetString(resource.Bytes); break; }
             }
             if (resource.IsMalformed) { return false; }
-            _byName[name] = any.ToArray();
         }
         return !reader.IsMalformed;
     }

@@ -25,7 +25,7 @@ internal sealed class RequestQueue
     /// <summary>Takes ownership of the message. False when too much waits already: the caller ends the stream.</summary>
     public bool TryAdd(GrpcMessage message, XdsEnvelope envelope)
     {
-        int length = message.Body.Length; // once it is in the queue, the reader may free it at any time
+        int length = message.Length; // once it is in the queue, the reader may free it at any time
         if (Waiting > Limit)
         {
             message.Dispose();
@@ -45,7 +45,7 @@ internal sealed class RequestQueue
     public async ValueTask<Entry?> TakeAsync(CancellationToken stop)
     {
         if (!await _entries.Reader.WaitToReadAsync(stop) || !_entries.Reader.TryRead(out Entry entry)) { return null; }
-        Interlocked.Add(ref _waiting, -entry.Message.Body.Length);
+        Interlocked.Add(ref _waiting, -entry.Message.Length);
         return entry;
     }
 

@@ -19,7 +19,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
 {
     private const long MostHeld = 64 * 1024 * 1024; // bytes waiting for an ACK or the disk; past it the newest is not kept
     private const int MostEarly = 16; // answers that came before our own send returned; one is in flight, older ones are for responses too large to keep
-    private const int LongestJournal = 16 * 1024 * 1024; // then it is compacted
+    private const int LongestJournal = 16 * 1024 * 1024; // then it is compacted, and again at twice what remained
     private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
     private static readonly TimeSpan SeenEvery = TimeSpan.FromMinutes(10);
@@ -31,23 +31,27 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     private readonly Dictionary<(string Type, string Nonce), Held> _waiting = [];
     private readonly Dictionary<(string Type, string Nonce), bool> _early = [];
     private long _held;
+    private readonly Dictionary<string, long> _compacted = new(StringComparer.Ordinal); // length after the last compaction, by file; the one loop's
     private bool _complained;
 
     /// <summary>Written by the relay: a joint stream is up, so what is kept is current.</summary>
     public bool IsLive { get; set; }
+
+    /// <summary>True when a response of this type and length, bytes, would be kept now.</summary>
+    public bool Wants(string typeUrl, int length) => Kept.Contains(typeUrl) && Interlocked.Read(ref _held) + length <= MostHeld;
 
     /// <summary>A response was delivered. Takes ownership of the message.</summary>
     public void Delivered(XdsEnvelope response, GrpcMessage message)
     {
         lock (_gate)
         {
-            if (!Kept.Contains(response.TypeUrl) || response.Nonce.Length == 0 || _held + message.Body.Length > MostHeld)
+            if (response.Nonce.Length == 0 || !Wants(response.TypeUrl, message.Length))
             {
                 message.Dispose();
                 return;
             }
             var held = new Held(response, message);
-            _held += message.Body.Length;
+            _held += message.Length;
             if (_early.Remove((response.TypeUrl, response.Nonce), out bool accepted))
             {
                 Settle(held, accepted);
@@ -155,21 +159,20 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     {
         Directory.CreateDirectory(_folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         string file = FileOf(held.Response.TypeUrl);
-        byte[] head = KeptResources.RecordHead(held.Response.Kind, held.Message.Body.Length);
-        if (KeptResources.IsWhole(held.Response) || !File.Exists(file))
+        byte[] head = KeptResources.RecordHead(held.Response.Kind, held.Message.Length);
+        if (KeptResources.IsWhole(held.Response.Kind, held.Response.TypeUrl) || !File.Exists(file))
         {
-            await AtomicFile.WriteAsync(file, (byte[])[.. head, .. held.Message.Body.Span], Private, CancellationToken.None);
+            await AtomicFile.WriteAsync(file, held.Message.Pieces.Prepend((ReadOnlyMemory<byte>)head), Private, CancellationToken.None);
             return;
         }
         await using (var journal = new FileStream(file, FileMode.Append, FileAccess.Write, FileShare.Read))
         {
             await journal.WriteAsync(head);
-            await journal.WriteAsync(held.Message.Body);
-            if (journal.Length < LongestJournal) { return; }
+            foreach (ReadOnlyMemory<byte> piece in held.Message.Pieces) { await journal.WriteAsync(piece); }
+            if (journal.Length < Math.Max(LongestJournal, 2 * _compacted.GetValueOrDefault(file))) { return; }
         }
-        bool good = KeptResources.TryRead(held.Response.TypeUrl, await File.ReadAllBytesAsync(file), out KeptResources kept);
-        if (good) { await AtomicFile.WriteAsync(file, kept.Compact(held.Response.TypeUrl), Private, CancellationToken.None); }
-        else { File.Delete(file); }
+        if (!await JournalCompaction.TryRunAsync(file, held.Response.TypeUrl, Private, CancellationToken.None)) { File.Delete(file); }
+        else { _compacted[file] = new FileInfo(file).Length; }
     }
 
     private Task SeenAsync() => AtomicFile.WriteAsync(
@@ -196,7 +199,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
 
     private void Drop(Held held)
     {
-        _held -= held.Message.Body.Length;
+        _held -= held.Message.Length;
         held.Message.Dispose();
     }
 

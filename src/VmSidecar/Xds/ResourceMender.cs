@@ -23,15 +23,24 @@ internal sealed class ResourceMender(EnvoyExtensions envoy)
     /// <summary>A mender for this Envoy; null when there is nothing to mend: it is Istio's, or does not say what it has.</summary>
     public static ResourceMender? For(ReadOnlySpan<byte> node) => EnvoyExtensions.Read(node) is { IsIstios: false } extensions ? new ResourceMender(extensions) : null;
 
+    /// <summary>Another for the same Envoy: two responses may be mended at the same time, each by its own.</summary>
+    public ResourceMender Another() => new(envoy);
+
     /// <summary>Mends one response. Null when no byte changes.</summary>
     public byte[]? Mend(XdsEnvelope response, ReadOnlySpan<byte> message, out MendReport report)
     {
-        report = _report = new MendReport();
-        if (ResourceVisit(response.TypeUrl) is not { } visit) { return null; }
-        FieldRewriter.Visit any = body => Typed(body, visit);
-        FieldRewriter.Visit resource = response.Kind == XdsMessageKind.DeltaResponse ? body => Wrapped(body, any) : any;
+        FieldRewriter.Visit? resource = Begin(response.Kind, response.TypeUrl, out report);
         int field = XdsEnvelope.ResourcesField(response.Kind);
-        return FieldRewriter.Walk(message, n => n == field ? resource : null).Bytes;
+        return resource is null ? null : FieldRewriter.Walk(message, n => n == field ? resource : null).Bytes;
+    }
+
+    /// <summary>Begins a response whose resources come one by one: the result mends the content of each resource field, and fills the report. Null: nothing of this type is mended.</summary>
+    public FieldRewriter.Visit? Begin(XdsMessageKind kind, string typeUrl, out MendReport report)
+    {
+        report = _report = new MendReport();
+        if (ResourceVisit(typeUrl) is not { } visit) { return null; }
+        FieldRewriter.Visit any = body => Typed(body, visit);
+        return kind == XdsMessageKind.DeltaResponse ? body => Wrapped(body, any) : any;
     }
 
     private FieldRewriter.Visit? ResourceVisit(string typeUrl) => typeUrl switch

@@ -31,6 +31,12 @@ internal sealed class XdsClient(IGrpcServerCall call, bool delta) : IGrpcServerC
 
     public void Goodbye() => call.Goodbye();
 
+    public ValueTask BeginSendAsync(int length, CancellationToken stop) => call.BeginSendAsync(length, stop);
+
+    public ValueTask SendPieceAsync(ReadOnlyMemory<byte> piece, CancellationToken stop) => call.SendPieceAsync(piece, stop);
+
+    public void Abandon() => call.Abandon();
+
     public ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop) => call.SendAsync(message, stop);
 
     public ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)

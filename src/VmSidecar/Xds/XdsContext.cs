@@ -16,4 +16,7 @@ internal sealed record XdsContext(XdsOptions Options, XdsLinks Links, IIstiodDia
 
     /// <summary>Fetches Wasm modules; null: filters stay as istiod sends them.</summary>
     public WasmConverter? Wasm { get; init; }
+
+    /// <summary>How large responses pass.</summary>
+    public CutThrough CutThrough { get; } = new(Options.LargeMessage);
 }

@@ -1,5 +1,3 @@
-using System.Threading.Channels;
-
 using VmSidecar.Grpc;
 using VmSidecar.Wire.Protobuf;
 
@@ -29,22 +27,22 @@ internal sealed partial class XdsSession
             }
         }
         Interlocked.Increment(ref _converting);
-        _conversions = ConvertAsync(wasm, _conversions, new Delivery(response, message, null), stop);
+        _conversions = ConvertAsync(wasm, _conversions, response, message, stop);
         return true;
     }
 
-    private async Task ConvertAsync(WasmConverter wasm, Task before, Delivery arrived, CancellationToken stop)
+    private async Task ConvertAsync(WasmConverter wasm, Task before, XdsEnvelope response, GrpcMessage message, CancellationToken stop)
     {
-        GrpcMessage? held = arrived.Message;
+        GrpcMessage? held = message;
         try
         {
             await Task.Yield(); // the loop that reads istiod goes on at once
-            (byte[]? converted, string? error) = await wasm.ConvertAsync(arrived.Response, held.Body, stop);
+            (byte[]? converted, string? error) = await wasm.ConvertAsync(response, held.Body, stop);
             await before;
             if (error is not null)
             {
                 XdsLog.ExtensionRefused(context.Log, error, id);
-                TryQueue(XdsMessages.Answer(delta, arrived.Response, error)); // on the stream that brought it; Envoy asked for the type on it
+                TryQueue(XdsMessages.Answer(delta, response, error)); // on the stream that brought it; Envoy asked for the type on it
                 return;
             }
             if (converted is not null)
@@ -52,15 +50,14 @@ internal sealed partial class XdsSession
                 held.Dispose();
                 held = GrpcMessage.Copy(converted);
             }
-            GrpcMessage mended = Mended(arrived.Response, held);
+            GrpcMessage mended = Mended(response, held);
             held = null;
-            await DeliverAsync(arrived.Response, mended, stop);
+            await SendEnvoyAsync(response, mended, stop); // an Envoy that has gone is the end of the stream, which its own loop sees
         }
-        catch (ChannelClosedException)
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
             if (delta) { XdsLog.DroppedDelta(context.Log, id); } else { XdsLog.Dropped(context.Log, id); }
         }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
         finally
         {
             held?.Dispose();

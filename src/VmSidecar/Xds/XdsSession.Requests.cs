@@ -19,7 +19,7 @@ internal sealed partial class XdsSession
         {
             while (await envoy.ReadAsync(stop) is { } message)
             {
-                context.Metrics.LargestRequest.Value = Math.Max(context.Metrics.LargestRequest.Value, message.Body.Length);
+                context.Metrics.LargestRequest.Value = Math.Max(context.Metrics.LargestRequest.Value, message.Length);
                 if (!XdsEnvelope.TryRead(RequestKind, message.Body.Span, out XdsEnvelope? request))
                 {
                     message.Dispose();

@@ -6,69 +6,79 @@ namespace VmSidecar.Xds;
 /// <summary>The way from istiod to Envoy: read, take what is the agent's, deliver the rest.</summary>
 internal sealed partial class XdsSession
 {
-    // A message above this is delivered before the next is read, so that a large push is held once and not three times.
-    private const int Large = 1024 * 1024;
-
     private static readonly TimeSpan SlowSend = TimeSpan.FromSeconds(10); // what the classic agent calls slow
 
     private async Task<SessionEnd> ReadIstiodAsync(IGrpcClientCall istiod, CancellationToken stop)
     {
         try
         {
-            while (await istiod.ReadAsync(stop) is { } message)
+            while (true) // ends with the stream
             {
-                context.Metrics.Responses.Add();
-                if (!XdsEnvelope.TryRead(ResponseKind, message.Body.Span, out XdsEnvelope? response))
+                int length = await istiod.BeginReadAsync(stop);
+                if (length < 0) { break; }
+                SessionEnd? end;
+                if (context.CutThrough.Takes(length))
                 {
-                    message.Dispose();
-                    return SessionEnd.ByIstiod(new GrpcStatus(GrpcStatusCode.Internal, "grpc: failed to unmarshal the received message: not a discovery response"), graceful: false);
+                    context.Metrics.Responses.Add();
+                    end = await PassLargeAsync(istiod, length, stop);
                 }
-                LogResponse(response);
-                Ledger.Answered(response);
-                context.Refusals.Welcomed();
-                MoveTo(JointPhase.Up);
-                if (!await RouteAsync(response, message, stop)) { return TooSlow(); }
+                else if (await istiod.ReadAsync(stop) is { } message)
+                {
+                    context.Metrics.Responses.Add();
+                    end = await TakeAsync(message, stop);
+                }
+                else { break; }
+                if (end is { } ended) { return ended; }
             }
             return SessionEnd.ByIstiod(istiod.Status, istiod.EndedGracefully);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
-        finally
-        {
-            _deliveries.Writer.TryComplete();
-        }
     }
 
-    /// <summary>Takes ownership of the message. False when the agent's answer found no room.</summary>
-    private async ValueTask<bool> RouteAsync(XdsEnvelope response, GrpcMessage message, CancellationToken stop)
+    /// <summary>One whole message; takes ownership. Null when the stream goes on.</summary>
+    private ValueTask<SessionEnd?> TakeAsync(GrpcMessage message, CancellationToken stop)
+    {
+        if (!XdsEnvelope.TryRead(ResponseKind, message.Body.Span, out XdsEnvelope? response))
+        {
+            message.Dispose();
+            return new(NotAResponse);
+        }
+        Note(response);
+        context.Refusals.Welcomed();
+        MoveTo(JointPhase.Up);
+        return RouteAsync(response, message, stop);
+    }
+
+    private async ValueTask<SessionEnd?> RouteAsync(XdsEnvelope response, GrpcMessage message, CancellationToken stop)
     {
         if (!IsAside && context.Tap.Takes(response.TypeUrl))
         {
             using (message)
             {
                 byte[]? answer = context.Tap.Consume(response, message.Body.Span);
-                return answer is null || TryQueue(answer) || _requests.IsComplete;
+                return answer is null || TryQueue(answer) || _requests.IsComplete ? null : TooSlow();
             }
         }
         if (!IsForEnvoy(response.TypeUrl))
         {
             message.Dispose();
             XdsLog.Skipped(context.Log, response.TypeUrl);
-            return true;
+            return null;
         }
         if (!IsAside && context.Links.Clusters is { } seen)
         {
             if (response.TypeUrl == XdsTypeUrl.Cluster) { seen.Observe(delta, message.Body.Span); }
             else if (response.TypeUrl == XdsTypeUrl.Routes) { seen.ObserveRoutes(delta, message.Body.Span); }
         }
-        if (!await TryConvertAsync(response, message, stop)) { await DeliverAsync(response, Mended(response, message), stop); }
-        return true;
+        if (await TryConvertAsync(response, message, stop)) { return null; }
+        return await SendEnvoyAsync(response, Mended(response, message), stop);
     }
 
     /// <summary>The message, or what takes its place for an Envoy that is not Istio's; takes and gives ownership.</summary>
     private GrpcMessage Mended(XdsEnvelope response, GrpcMessage message)
     {
         if (_mender is not { } mender) { return message; }
-        byte[]? mended = mender.Mend(response, message.Body.Span, out MendReport report);
+        byte[]? mended = mender.Another().Mend(response, message.Body.Span, out MendReport report);
         context.Mends.Note(report, id);
         if (mended is null) { return message; }
         message.Dispose();
@@ -79,59 +89,44 @@ internal sealed partial class XdsSession
     private bool IsForEnvoy(string typeUrl) =>
         XdsTypeUrl.IsEnvoys(typeUrl) || typeUrl is XdsTypeUrl.Workload or XdsTypeUrl.Address || Ledger.WasAsked(typeUrl);
 
-    private async ValueTask DeliverAsync(XdsEnvelope response, GrpcMessage message, CancellationToken stop)
+    /// <summary>Sends one whole message to Envoy; takes ownership. Null when it went.</summary>
+    private async ValueTask<SessionEnd?> SendEnvoyAsync(XdsEnvelope response, GrpcMessage message, CancellationToken stop)
     {
-        TaskCompletionSource? sent = message.Body.Length > Large ? new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously) : null;
         try
         {
-            await _deliveries.Writer.WriteAsync(new Delivery(response, message, sent), stop);
+            await _envoyGate.WaitAsync(stop);
+            try
+            {
+                long begin = context.Time.GetTimestamp();
+                await envoy.BeginSendAsync(message.Length, stop);
+                foreach (ReadOnlyMemory<byte> piece in message.Pieces) { await envoy.SendPieceAsync(piece, stop); }
+                TimeSpan took = context.Time.GetElapsedTime(begin);
+                if (took > SlowSend) { XdsLog.SlowSend(context.Log, $"{took.TotalSeconds:0.000}s", id); }
+            }
+            finally { _envoyGate.Release(); }
         }
-        catch
+        catch (Exception e)
         {
             message.Dispose();
+            if (e is GrpcException { Status: var status }) { return SessionEnd.ByEnvoy(status); }
             throw;
         }
-        if (sent is not null) { await sent.Task.WaitAsync(stop); }
+        if (Keeps) { context.Keeper.Delivered(response, message); } else { message.Dispose(); }
+        return null;
     }
 
-    private async Task<SessionEnd> SendEnvoyAsync(CancellationToken stop)
+    private void Note(XdsEnvelope response)
     {
-        try
-        {
-            await foreach (Delivery next in _deliveries.Reader.ReadAllAsync(stop))
-            {
-                await SendEnvoyAsync(next, stop);
-                if (Keeps) { context.Keeper.Delivered(next.Response, next.Message); } else { next.Message.Dispose(); }
-                next.Sent?.TrySetResult();
-            }
-            return SessionEnd.Stopped; // istiod has ended and everything it sent is delivered
-        }
-        catch (GrpcException e) { return SessionEnd.ByEnvoy(e.Status); }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
+        LogResponse(response);
+        Ledger.Answered(response);
     }
 
-    private async ValueTask SendEnvoyAsync(Delivery next, CancellationToken stop)
-    {
-        try
-        {
-            long begin = context.Time.GetTimestamp();
-            await envoy.SendAsync(next.Message.Body, stop);
-            TimeSpan took = context.Time.GetElapsedTime(begin);
-            if (took > SlowSend) { XdsLog.SlowSend(context.Log, $"{took.TotalSeconds:0.000}s", id); }
-        }
-        catch
-        {
-            next.Message.Dispose();
-            throw;
-        }
-    }
+    private static SessionEnd NotAResponse =>
+        SessionEnd.ByIstiod(new GrpcStatus(GrpcStatusCode.Internal, "grpc: failed to unmarshal the received message: not a discovery response"), graceful: false);
 
     private void LogResponse(XdsEnvelope response)
     {
         if (delta) { XdsLog.DeltaResponse(context.Log, id, XdsTypeUrl.Label(response.TypeUrl), response.Nonce, response.Resources, response.Removed); }
         else { XdsLog.Response(context.Log, id, XdsTypeUrl.Label(response.TypeUrl), response.Resources); }
     }
-
-    /// <summary>A message for Envoy; <paramref name="Sent"/> is set for a large one, whose delivery the reader awaits.</summary>
-    private readonly record struct Delivery(XdsEnvelope Response, GrpcMessage Message, TaskCompletionSource? Sent);
 }

@@ -1,5 +1,3 @@
-using System.Threading.Channels;
-
 using VmSidecar.Grpc;
 using VmSidecar.Wire.Protobuf;
 
@@ -7,15 +5,15 @@ namespace VmSidecar.Xds;
 
 /// <summary>
 /// One Envoy stream and one istiod stream of the same method, for the life of both. Stages: (1) dial, (2) pump both ways,
-/// (3) the first end decides, (4) close both. Five loops: read Envoy, send to istiod, read istiod, send to Envoy, report
-/// health; a sixth gives up on a silent istiod at boot. Reading Envoy never waits for sending to istiod (<see cref="RequestQueue"/>); a slow Envoy throttles istiod (one
-/// response waits at most). Messages are forwarded as the bytes they came in. Owned by <see cref="XdsProxy"/>.
+/// (3) the first end decides, (4) close both. Four loops: read Envoy, send to istiod, read istiod and hand on to Envoy, report
+/// health; a fifth gives up on a silent istiod at boot. Reading Envoy never waits for sending to istiod (<see cref="RequestQueue"/>); a slow Envoy throttles istiod (what
+/// it does not take is not read). Messages are forwarded as the bytes they came in. Owned by <see cref="XdsProxy"/>.
 /// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "a source without a timer holds nothing to free, and a superseding stream may cancel it after the session has ended")]
 internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall envoy, XdsContext context, Action<XdsSession, JointPhase> moved)
 {
     private readonly RequestQueue _requests = new();
-    private readonly Channel<Delivery> _deliveries = Channel.CreateBounded<Delivery>(new BoundedChannelOptions(1) { SingleReader = true });
+    private readonly SemaphoreSlim _envoyGate = new(1); // one message at a time towards Envoy
     private readonly CancellationTokenSource _supersede = new(); // a newer stream has taken over, or the agent stops
     private volatile ResourceMender? _mender; // set from Envoy's first request, before istiod sees it
     private GrpcStatus _supersededWith = GrpcStatus.Ok;
@@ -93,23 +91,19 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     private async Task<SessionEnd> PumpAsync(IGrpcClientCall istiod, CancellationTokenSource stop)
     {
         Task<SessionEnd> requests = ReadEnvoyAsync(stop.Token), upstream = SendIstiodAsync(istiod, stop.Token);
-        Task<SessionEnd> responses = ReadIstiodAsync(istiod, stop.Token), downstream = SendEnvoyAsync(stop.Token);
+        Task<SessionEnd> responses = ReadIstiodAsync(istiod, stop.Token);
         Task<SessionEnd> health = ReportHealthAsync(stop.Token), patience = GiveUpAsync(stop.Token);
-        Task<SessionEnd>[] loops = [requests, upstream, responses, downstream, health, patience];
+        Task<SessionEnd>[] loops = [requests, upstream, responses, health, patience];
         Task<SessionEnd> first = await Task.WhenAny(loops);
         if (first == requests && (await requests).Status.IsOk && _requests.IsComplete)
         {
-            await Task.WhenAny(responses, downstream, Task.Delay(DrainGrace, context.Time, stop.Token)); // half-closed: istiod's answers and its end still count
+            await Task.WhenAny(responses, Task.Delay(DrainGrace, context.Time, stop.Token)); // half-closed: istiod's answers and its end still count
             if (responses.IsCompletedSuccessfully) { first = responses; }
         }
         if (first == upstream)
         {
             await Task.WhenAny(responses, Task.Delay(StatusGrace, context.Time, stop.Token)); // its trailers say why the send failed
             if (responses.IsCompletedSuccessfully) { first = responses; }
-        }
-        if (first == responses)
-        {
-            await Task.WhenAny(downstream, Task.Delay(DrainGrace, context.Time, stop.Token)); // what istiod had sent still reaches Envoy
         }
         await stop.CancelAsync();
         await Task.WhenAll(loops); // a bug still surfaces, after all have ended
@@ -136,8 +130,6 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     {
         _requests.Close();
         if (!IsAside) { context.Keeper.Forget(); }
-        _deliveries.Writer.TryComplete();
-        while (_deliveries.Reader.TryRead(out Delivery left)) { left.Message.Dispose(); }
     }
 
     private static SessionEnd NotARequest =>

@@ -1,4 +1,5 @@
 using VmSidecar.Fuzz.Engine;
+using VmSidecar.Grpc;
 using VmSidecar.Wire.Protobuf;
 using VmSidecar.Xds;
 
@@ -38,17 +39,41 @@ internal static class XdsTargets
         if (!XdsEnvelope.TryRead(kind, message, out XdsEnvelope? envelope)) { return; }
         var mender = new ResourceMender(EnvoyExtensions.Read(new ProtoWriter().Message(9, new ProtoWriter().String(1, "envoy.filters.http.router")).ToArray())!);
         byte[]? mended = mender.Mend(envelope, message, out _);
+        InPieces(envelope, message, mender.Begin(kind, envelope.TypeUrl, out _), mended);
         if (mended is null) { return; }
         FuzzTarget.Require(XdsEnvelope.TryRead(kind, mended, out XdsEnvelope? again) && again.Resources == envelope.Resources && again.TypeUrl == envelope.TypeUrl, "a mended response is still that response");
         FuzzTarget.Require(mender.Mend(again!, mended, out _) is null, "what is mended needs no mending");
+    }
+
+    /// <summary>A response that is looked at while it arrives is the same envelope, and is mended into the same bytes.</summary>
+    private static void InPieces(XdsEnvelope envelope, byte[] message, FieldRewriter.Visit? mend, byte[]? mended)
+    {
+        using var watch = new ResponseWatch(envelope.Kind, message.Length, null, mend);
+        for (int at = 0; at < message.Length; at += 7)
+        {
+            FuzzTarget.Require(watch.Feed(message.AsSpan(at, Math.Min(7, message.Length - at))), "what is an envelope as a whole is one in pieces");
+        }
+        FuzzTarget.Require(
+            watch.IsComplete && (watch.Envelope.TypeUrl, watch.Envelope.Nonce, watch.Envelope.Version, watch.Envelope.Resources) == (envelope.TypeUrl, envelope.Nonce, envelope.Version, envelope.Resources),
+            "the envelope in pieces is that of the whole");
+        if (mend is null) { return; }
+        using GrpcMessage piecewise = watch.TakeMended();
+        FuzzTarget.Require(piecewise.Body.Span.SequenceEqual(mended ?? message), "mending in pieces and as a whole give the same bytes");
     }
 
     private static void Kept(byte[] input)
     {
         foreach (string type in (ReadOnlySpan<string>)[XdsTypeUrl.Cluster, XdsTypeUrl.Routes])
         {
-            if (!KeptResources.TryRead(type, input, out KeptResources kept)) { continue; }
-            FuzzTarget.Require(KeptResources.TryRead(type, kept.Compact(type), out KeptResources again), "a compacted journal can be read");
+            bool good = KeptResources.TryRead(type, input, out KeptResources kept);
+            string file = Path.Combine(Path.GetTempPath(), $"vsc-fuzz-{Environment.ProcessId}.journal");
+            File.WriteAllBytes(file, input);
+            bool done = JournalCompaction.TryRunAsync(file, type, UnixFileMode.UserRead | UnixFileMode.UserWrite, CancellationToken.None).GetAwaiter().GetResult();
+            byte[] compacted = File.ReadAllBytes(file);
+            File.Delete(file);
+            FuzzTarget.Require(good == done, "a journal that can be read can be compacted, and no other");
+            if (!good) { continue; }
+            FuzzTarget.Require(KeptResources.TryRead(type, compacted, out KeptResources again), "a compacted journal can be read");
             FuzzTarget.Require(again.ByName.Count == kept.ByName.Count && again.ByName.All(r => kept.ByName[r.Key].AsSpan().SequenceEqual(r.Value)), "compacting keeps every resource");
         }
     }

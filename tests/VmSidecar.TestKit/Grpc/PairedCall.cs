@@ -34,6 +34,9 @@ internal sealed class PairedCall
     /// <summary>Fires when the client has gone: what a server's handler gets.</summary>
     public CancellationToken ClientGone => _clientGone.Token;
 
+    /// <summary>The call ends within a message: the client gets so many bytes of those it reads in pieces.</summary>
+    public int CutAfter { get; set; } = int.MaxValue;
+
     /// <summary>Ends when the server has ended the call.</summary>
     public Task<GrpcStatus> Ended => _status.Task;
 
@@ -48,20 +51,51 @@ internal sealed class PairedCall
     private sealed class ClientEnd(PairedCall call) : IGrpcClientCall
     {
         private bool _ended;
+        private byte[]? _begun;
+        private int _taken;
+        private int _pieces;
 
         public GrpcStatus Status => _ended ? call._status.Task.Result : throw new InvalidOperationException("the call has not ended");
 
         public bool EndedGracefully => false;
 
-        public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
+        public async ValueTask<int> BeginReadAsync(CancellationToken stop)
         {
-            try { return GrpcMessage.Copy(await call._down.Reader.ReadAsync(stop)); }
+            try
+            {
+                _begun ??= await call._down.Reader.ReadAsync(stop);
+                return _begun.Length;
+            }
             catch (ChannelClosedException)
             {
                 await call._status.Task;
                 _ended = true;
-                return null;
+                return -1;
             }
+        }
+
+        public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
+        {
+            if (await BeginReadAsync(stop) < 0) { return null; }
+            GrpcMessage message = GrpcMessage.Copy(_begun);
+            _begun = null;
+            return message;
+        }
+
+        public async ValueTask<int> ReadPieceAsync(Memory<byte> buffer, CancellationToken stop)
+        {
+            await Task.Yield(); // as the bytes of a large message come: not all at once
+            if (_taken >= call.CutAfter)
+            {
+                await call._status.Task.WaitAsync(stop);
+                _ended = true;
+                return 0;
+            }
+            int length = Math.Min(Math.Min(buffer.Length, _begun!.Length - _taken), 1 + (int)(_pieces++ * 7919L % 5000)); // sizes of no pattern
+            _begun.AsSpan(_taken, length).CopyTo(buffer.Span);
+            _taken += length;
+            if (_taken == _begun.Length) { (_begun, _taken) = (null, 0); }
+            return length;
         }
 
         public async ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
@@ -87,6 +121,9 @@ internal sealed class PairedCall
 
     private sealed class ServerEnd(PairedCall call) : IGrpcServerCall
     {
+        private byte[] _message = [];
+        private int _filled;
+
         public string Method => call.Method;
 
         public X509Certificate2? ClientCertificate => null;
@@ -111,5 +148,21 @@ internal sealed class PairedCall
             try { await call._down.Writer.WriteAsync(message.ToArray(), stop); }
             catch (ChannelClosedException) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Cancelled, "the client has gone")); }
         }
+
+        public ValueTask BeginSendAsync(int length, CancellationToken stop)
+        {
+            _message = new byte[length];
+            _filled = 0;
+            return length == 0 ? SendAsync(_message, stop) : ValueTask.CompletedTask;
+        }
+
+        public async ValueTask SendPieceAsync(ReadOnlyMemory<byte> piece, CancellationToken stop)
+        {
+            piece.Span.CopyTo(_message.AsSpan(_filled));
+            _filled += piece.Length;
+            if (_filled == _message.Length && _filled > 0) { await SendAsync(_message, stop); }
+        }
+
+        public void Abandon() => call.End(new GrpcStatus(GrpcStatusCode.Internal, "stream terminated by RST_STREAM"));
     }
 }

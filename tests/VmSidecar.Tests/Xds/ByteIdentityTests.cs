@@ -12,11 +12,12 @@ namespace VmSidecar.Tests.Xds;
 public sealed class ByteIdentityTests
 {
     private const int Messages = 10_000;
+    private const int WholeAbove = 256 * 1024;
 
-    [Theory, InlineData(false), InlineData(true)]
-    public async Task Random_messages_pass_unchanged_in_order_and_once(bool delta)
+    [Theory, InlineData(false, WholeAbove), InlineData(true, WholeAbove), InlineData(false, 0), InlineData(true, 0)]
+    public async Task Random_messages_pass_unchanged_in_order_and_once(bool delta, int largeMessage)
     {
-        await using var bench = new RelayBench(delta, names: false);
+        await using var bench = new RelayBench(delta, names: false, largeMessage: largeMessage); // 0: every response passes while it arrives
         PairedCall envoy = bench.Envoy(delta, window: 16), istiod = await bench.Istiod.NextAsync();
         Task up = FloodAsync(envoy.Client, i => Request(delta, i)), down = FloodAsync(istiod.Server, i => Response(delta, i));
         Task atIstiod = CompareAsync(istiod.Server, i => Request(delta, i)), atEnvoy = CompareAsync(envoy.Client, i => Response(delta, i));

@@ -101,15 +101,25 @@ public sealed class OfflineStartTests : IDisposable
     }
 
     [Fact]
-    public void A_journal_puts_increments_together_and_compacts()
+    public async Task A_journal_puts_increments_together_and_compacts()
     {
         byte[] Record(byte[] message) => [.. KeptResources.RecordHead(XdsMessageKind.DeltaResponse, message.Length), .. message];
         byte[] Named(string name, byte value) => new ProtoWriter().Message(2, new ProtoWriter().String(3, name).Message(2, new ProtoWriter().Bytes(2, [value]))).String(4, XdsTypeUrl.Routes).ToArray();
         byte[] journal = [.. Record(Named("a", 1)), .. Record(Named("b", 2)), .. Record(Named("a", 3)), .. Record(new ProtoWriter().String(4, XdsTypeUrl.Routes).String(6, "b").ToArray())];
         Assert.True(KeptResources.TryRead(XdsTypeUrl.Routes, journal, out KeptResources kept));
         Assert.Equal(new ProtoWriter().Bytes(2, [3]).ToArray(), Assert.Single(kept.ByName).Value);
-        Assert.True(KeptResources.TryRead(XdsTypeUrl.Routes, kept.Compact(XdsTypeUrl.Routes), out KeptResources again));
-        Assert.Equal(kept.ByName.Keys, again.ByName.Keys);
+        string file = Path.Combine(_folder, "RDS.journal");
+        await File.WriteAllBytesAsync(file, journal);
+        Assert.True(await JournalCompaction.TryRunAsync(file, XdsTypeUrl.Routes, UnixFileMode.UserRead | UnixFileMode.UserWrite, CancellationToken.None));
+        byte[] compacted = await File.ReadAllBytesAsync(file);
+        Assert.Equal(Record(Named("a", 3)).Length, compacted.Length);
+        Assert.True(KeptResources.TryRead(XdsTypeUrl.Routes, compacted, out KeptResources again));
+        Assert.Equal(kept.ByName["a"], Assert.Single(again.ByName).Value);
+        for (int length = 1; length < journal.Length; length++)
+        {
+            await File.WriteAllBytesAsync(file, journal[..length]);
+            Assert.Equal(KeptResources.TryRead(XdsTypeUrl.Routes, journal.AsSpan(0, length), out _), await JournalCompaction.TryRunAsync(file, XdsTypeUrl.Routes, UnixFileMode.UserRead, CancellationToken.None));
+        }
         Assert.False(KeptResources.TryRead(XdsTypeUrl.Cluster, journal, out _));
         for (int length = 1; length < journal.Length; length++) { _ = KeptResources.TryRead(XdsTypeUrl.Routes, journal.AsSpan(0, length), out _); }
     }

@@ -39,6 +39,53 @@ public sealed class StampedeTests
         await Task.WhenAll(running).WaitAsync(Test.Deadline);
     }
 
+    [Fact]
+    public async Task An_istiod_that_dies_and_returns_is_met_by_a_trickle_and_not_by_waves()
+    {
+        const int Agents = 1000;
+        TimeSpan step = TimeSpan.FromMilliseconds(100);
+        var time = new ManualTimeProvider();
+        await using var shape = new RelayBench(delta: true);
+        using var stop = new CancellationTokenSource();
+        var dialer = new ScriptedDialer();
+        List<Task> running = [.. Enumerable.Range(0, Agents).Select(_ => Agent(shape, dialer, time).RunAsync(stop.Token))];
+        List<PairedCall> streams = [];
+        while (streams.Count < Agents) { streams.Add(await dialer.NextAsync()); }
+
+        dialer.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: connection refused");
+        foreach (PairedCall stream in streams) { stream.End(new GrpcStatus(GrpcStatusCode.Unavailable, "connection lost")); } // all at the same moment
+        List<double> due = await WaitsAsync(time, Agents, now: 0);
+        List<int> arrivals = [];
+        double now = 0;
+        for (bool dead = true; due.Count > 0; dead &= now < 20_000)
+        {
+            if (!dead) { dialer.Refuse = null; }
+            now += step.TotalMilliseconds;
+            int coming = due.RemoveAll(d => d <= now);
+            arrivals.Add(coming);
+            time.Advance(step);
+            if (dead) { due.AddRange(await WaitsAsync(time, coming, now)); }
+            else { for (int i = 0; i < coming; i++) { await dialer.NextAsync(); } }
+        }
+        Assert.All(arrivals.Take(5), a => Assert.InRange(a, 100, 300)); // the first wait is spread evenly over 500 ms
+        Assert.All(arrivals.Skip(10), a => Assert.InRange(a, 0, 200)); // later no tenth of a second meets more than a fifth of them
+        Assert.InRange(arrivals.Skip(100).Take(100).Average(), 1, 40); // after ten seconds they ask seldom
+        await stop.CancelAsync();
+        await Task.WhenAll(running).WaitAsync(Test.Deadline);
+    }
+
+    /// <summary>The next waits that are armed, as points in time, milliseconds.</summary>
+    private static async Task<List<double>> WaitsAsync(ManualTimeProvider time, int count, double now)
+    {
+        List<double> due = [];
+        while (due.Count < count)
+        {
+            TimeSpan wait = await time.NextTimerAsync(Test.Deadline);
+            if (wait != Timeout.InfiniteTimeSpan) { due.Add(now + wait.TotalMilliseconds); }
+        }
+        return due;
+    }
+
     private static AgentStream Agent(RelayBench shape, ScriptedDialer dialer, TimeProvider time)
     {
         var metrics = new XdsMetrics(shape.Metrics);

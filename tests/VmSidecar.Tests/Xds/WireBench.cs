@@ -24,7 +24,7 @@ internal sealed class WireBench : IAsyncDisposable
     private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xdsw-").FullName;
     private readonly List<IAsyncDisposable> _peers = [];
 
-    private WireBench(FakeIstiod istiod, bool? delta)
+    private WireBench(FakeIstiod istiod, bool? delta, int largeMessage, TimeSpan? keepAlive)
     {
         Istiod = istiod;
         istiod.Registry.Add(new WorkloadGroup("vm-ns", "vm-app", "vm-sa"));
@@ -37,17 +37,20 @@ internal sealed class WireBench : IAsyncDisposable
         {
             Socket = Path.Combine(_folder, "XDS"), DiscoveryAddress = istiod.Target, ServerName = "istiod.istio-system.svc", StateDirectory = _folder,
             Node = new NodeOptions("sidecar~10.99.0.2~vm1.vm-ns~vm-ns.svc.cluster.local", "vm-app", "", "", "", metadata, ["10.99.0.2"]),
-            SubscribeNames = true, Delta = delta,
+            SubscribeNames = true, Delta = delta, LargeMessage = largeMessage, GrpcBootstrapFile = Path.Combine(_folder, "grpc", "bootstrap.json"),
         };
         var identity = new IdentityOptions
         {
             CaAddress = istiod.Target, TrustDomain = "cluster.local", Namespace = "vm-ns", ServiceAccount = "vm-sa", ClusterId = "Kubernetes",
             XdsRootFile = roots, TokenFile = token,
         };
-        Proxy = Make(identity);
+        Proxy = Make(identity, keepAlive);
     }
 
     public FakeIstiod Istiod { get; }
+
+    /// <summary>Writes istiod's roots of now into the file the relay trusts.</summary>
+    public void WriteRoots() => File.WriteAllText(Path.Combine(_folder, "root-cert.pem"), Istiod.RootsPem);
 
     public XdsOptions Options { get; }
 
@@ -61,9 +64,9 @@ internal sealed class WireBench : IAsyncDisposable
 
     public RelayBench.TableSink Names { get; } = new();
 
-    public static async Task<WireBench> StartedAsync(IstiodOptions? istiod = null, bool? delta = null)
+    public static async Task<WireBench> StartedAsync(IstiodOptions? istiod = null, bool? delta = null, int largeMessage = 256 * 1024, TimeSpan? keepAlive = null)
     {
-        var bench = new WireBench(await FakeIstiod.StartedAsync(istiod), delta);
+        var bench = new WireBench(await FakeIstiod.StartedAsync(istiod), delta, largeMessage, keepAlive);
         await bench.Proxy.StartAsync(CancellationToken.None);
         return bench;
     }
@@ -76,6 +79,13 @@ internal sealed class WireBench : IAsyncDisposable
         return new AdsPeer(await channel.OpenAsync(delta ? XdsMessages.DeltaMethod : XdsMessages.SotwMethod, [], CancellationToken.None), delta);
     }
 
+    /// <summary>Closes the connections of every Envoy so far.</summary>
+    public async Task CloseEnvoysAsync()
+    {
+        foreach (IAsyncDisposable peer in _peers) { await peer.DisposeAsync(); }
+        _peers.Clear();
+    }
+
     /// <summary>The node of that Envoy.</summary>
     public static Node Node(string group = "vm-app") => IstiodPeer.Node(group: group, more: m => m.Fields["extra"] = Value.ForString("kept"));
 
@@ -84,16 +94,33 @@ internal sealed class WireBench : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        foreach (IAsyncDisposable peer in _peers) { await peer.DisposeAsync(); }
+        await CloseEnvoysAsync();
         await Proxy.StopAsync(CancellationToken.None).WaitAsync(Test.Deadline);
         await Istiod.DisposeAsync();
         Directory.Delete(_folder, recursive: true);
         if (Proxy.Completion.IsFaulted) { await Proxy.Completion; }
     }
 
-    private XdsProxy Make(IdentityOptions identity)
+    private XdsProxy Make(IdentityOptions identity, TimeSpan? keepAlive)
     {
-        var access = new IstiodAccess(identity, Options, TimeProvider.System, Log);
+        IIstiodAccess access = new IstiodAccess(identity, Options, TimeProvider.System, Log);
+        if (keepAlive is { } often) { access = new Watchful(access, often); }
         return new XdsProxy(Options, new XdsLinks(access, Health, Names, null), Metrics, TimeProvider.System, Log);
+    }
+
+    /// <summary>Asks istiod for a sign of life more often, so that a test of a dead link is short.</summary>
+    private sealed class Watchful(IIstiodAccess inner, TimeSpan often) : IIstiodAccess
+    {
+        public GrpcChannelOptions XdsChannel() => inner.XdsChannel() with { KeepAliveInterval = often, KeepAliveTimeout = often };
+
+        public IReadOnlyList<KeyValuePair<string, string>> XdsMetadata() => inner.XdsMetadata();
+
+        public void NoteAnswered() => inner.NoteAnswered();
+
+        public void NoteLostConnection() => inner.NoteLostConnection();
+
+        public bool Tell(string explanation) => inner.Tell(explanation);
+
+        public string ExplainRefusal(GrpcStatus status) => inner.ExplainRefusal(status);
     }
 }

@@ -18,6 +18,18 @@ public sealed class Http2GoAwayScannerTests
 
     private static byte[] Frame(byte type, byte[] payload) => [(byte)(payload.Length >> 16), (byte)(payload.Length >> 8), (byte)payload.Length, type, 0, 0, 0, 0, 1, .. payload];
 
+    [Fact]
+    public void A_reset_stream_is_seen_and_nothing_else_is_taken_for_one()
+    {
+        var scanner = new Http2GoAwayScanner();
+        scanner.Feed(Bytes(0));
+        Assert.False(scanner.HasReset);
+        scanner.Feed(Frame(0, [3, 3, 3, 3, 3, 3, 3, 3, 3, 3]));
+        Assert.False(scanner.HasReset);
+        scanner.Feed(Frame(3, new byte[4]));
+        Assert.True(scanner.HasReset);
+    }
+
     [Theory]
     [InlineData(0)]
     [InlineData(11)]

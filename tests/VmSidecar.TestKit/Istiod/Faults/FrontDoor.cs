@@ -16,9 +16,13 @@ internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDi
     private readonly ConcurrentBag<Task> _running = [];
     private IPEndPoint _inner = listen;
     private Socket? _listener;
+    private TaskCompletionSource _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>The address really bound; the same after every re-opening.</summary>
     public IPEndPoint Address { get; private set; } = listen;
+
+    /// <summary>Ends with the next TCP connection.</summary>
+    public Task NextConnection => _next.Task;
 
     /// <summary>TCP connections accepted so far.</summary>
     public int Accepted { get; private set; }
@@ -55,6 +59,9 @@ internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDi
         _listener?.Dispose();
         _listener = null;
     }
+
+    /// <summary>New connections are accepted again, after <see cref="Refuse"/>.</summary>
+    public void Reopen() => Listen(_inner);
 
     /// <summary>Every open connection gets a RST.</summary>
     public void ResetAll()
@@ -94,6 +101,7 @@ internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDi
             Accepted++;
             if (Silent) { _held.Add(client); }
             else { _running.Add(ServeAsync(client)); }
+            Interlocked.Exchange(ref _next, new(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
         }
     }
 
