@@ -17,6 +17,8 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
     public Func<string, (string File, int Line)> Origin { get; init; } = _ => ("environment", 0);
 
     private ImmutableDictionary<string, string> _flags = ImmutableDictionary<string, string>.Empty;
+    private static readonly IPAddress s_virtual = IPAddress.Parse("240.240.0.1");
+
     private bool _compat110;
 
     /// <summary>Reads everything; the result counts only if no error (other than warnings) was added.</summary>
@@ -69,7 +71,15 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
             SkipApply = IsOn("skip-rule-apply"),
             CleanupOnly = IsOn("cleanup-only"),
         };
+        WarnOfVirtualIps(options, cidrs);
         return options;
+    }
+
+    /// <summary>A virtual IP that is not captured goes nowhere: no host has it.</summary>
+    private void WarnOfVirtualIps(CaptureOptions options, Given cidrs)
+    {
+        if (!options.RedirectDns || options.AllOutboundCidrs || options.OutboundCidrs.IsEmpty || options.OutboundCidrs.Any(c => c.Contains(s_virtual) && c.PrefixLength <= 16)) { return; }
+        errors.Add(cidrs.Error("leaves out 240.240.0.0/16, the virtual IPs that istiod gives ServiceEntries: connections to them fail", "Add 240.240.0.0/15 (the second half is the agent's own virtual IPs)") with { IsWarning = true });
     }
 
     private bool Compat()

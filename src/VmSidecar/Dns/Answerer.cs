@@ -19,6 +19,9 @@ internal enum AnswerAction : byte
 
     /// <summary>Ask upstream; where it says the name does not exist, answer with the agent's own virtual IP.</summary>
     ForwardElseVip,
+
+    /// <summary>Ask upstream whether the name exists; unless it says no, answer from the table.</summary>
+    ForwardThenTable,
 }
 
 /// <summary>Where an answer came from; the label of the metrics.</summary>
@@ -93,6 +96,7 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         }
         if (snapshot.Names.Find(name, snapshot.Search, scratch, out NameMatch match))
         {
+            if (!compat110 && match.Rule == MatchRule.Wildcard && IsShortNameAttempt(name, match, snapshot.Search)) { return new(AnswerAction.ForwardThenTable); }
             AnswerSource source = match.Rule == MatchRule.Wildcard ? AnswerSource.Wildcard : AnswerSource.Table;
             return AnswerKnown(packet, query, name, match, source, limit, rotation, reply);
         }
@@ -123,6 +127,32 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         return isOurs
             ? new(AnswerAction.Reply, WriteHost(packet, query, name, match, limit, rotation, reply), source)
             : new(AnswerAction.ForwardElseEmpty, 0, source);
+    }
+
+    /// <summary>Writes the table's answer to a query that upstream did not deny; 0 when the table changed meanwhile and has none.</summary>
+    public int AnswerTable(ReadOnlySpan<byte> packet, DnsQuery query, DnsSnapshot snapshot, bool tcp, uint rotation, Span<byte> reply)
+    {
+        Span<byte> name = stackalloc byte[WireName.MaxLength + NameTable.ScratchSize];
+        Span<byte> scratch = name[WireName.MaxLength..];
+        name = name[..query.Question.NameLength];
+        WireName.ToLower(query.Name(packet), name);
+        if (!snapshot.Names.Find(name, snapshot.Search, scratch, out NameMatch match)) { return 0; }
+        return AnswerKnown(packet, query, name, match, AnswerSource.Wildcard, Limit(query, tcp), rotation, reply).Length;
+    }
+
+    /// <summary>
+    /// A wildcard that covers a search domain would take every short name a user types (<c>db</c> asked as <c>db.corp.example</c> under <c>*.example</c>):
+    /// for names right below such a domain upstream is asked first whether they exist.
+    /// </summary>
+    private static bool IsShortNameAttempt(ReadOnlySpan<byte> name, NameMatch match, byte[][] search)
+    {
+        ReadOnlySpan<byte> covered = WireName.Parent(match.Host.Name); // without the asterisk
+        foreach (byte[] domain in search)
+        {
+            bool covers = covered.SequenceEqual(domain) || WireName.IsBelow(domain, covered, out _);
+            if (covers && match.Alias.Length == 0 && WireName.IsBelow(name, domain, out _)) { return true; }
+        }
+        return false;
     }
 
     /// <summary>Writes NODATA for a name of the table whose other types upstream does not know.</summary>

@@ -9,7 +9,7 @@ namespace VmSidecar.Dns;
 /// <summary>
 /// Takes questions the tables do not answer to the servers of resolv.conf. Stages: 1 cache; 2 join an equal question in flight; 3 exchange;
 /// 4 an expired answer where the servers are slow or fail; 5 hand the message to all who wait, and remember it.
-/// Owned by <see cref="DnsServer"/>; <see cref="UseServersAsync"/> has one caller, the rest is thread-safe.
+/// Owned by <see cref="DnsServer"/>; <see cref="UseServers"/> has one caller, the rest is thread-safe.
 /// </summary>
 internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePorts ports, TimeProvider time) : IAsyncDisposable
 {
@@ -31,13 +31,26 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
     public bool Loops => _servers.All.Any(s => s.Loops);
 
     /// <summary>Replaces the servers; those that stay keep their sockets and what is known of them. <paramref name="fallback"/> only counts when the others are gone.</summary>
-    public async Task UseServersAsync(ImmutableArray<IPEndPoint> endpoints, ImmutableArray<IPEndPoint> fallback = default)
+    public void UseServers(ImmutableArray<IPEndPoint> endpoints, ImmutableArray<IPEndPoint> fallback = default)
     {
         ImmutableArray<UpstreamServer> old = _servers.All;
         ImmutableArray<UpstreamServer> now = [.. endpoints.Select(e => Find(old, e, isFallback: false)), .. fallback.IsDefault ? [] : fallback.Select(e => Find(old, e, isFallback: true))];
         _servers = new(now);
         Cache.Clear(); // another network may know other names
-        foreach (UpstreamServer gone in old.Where(s => !now.Contains(s))) { await gone.DisposeAsync(); }
+        foreach (UpstreamServer gone in old.Where(s => !now.Contains(s)))
+        {
+            _leading.Enter();
+            _ = LeaveAsync(gone); // awaited through _leading
+        }
+    }
+
+    /// <summary>What was asked of a server that has left resolv.conf may still be answered.</summary>
+    private async Task LeaveAsync(UpstreamServer gone)
+    {
+        try { await Task.Delay(options.ForwardTimeout, time, _stop.Token); }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested) { }
+        await gone.DisposeAsync();
+        _leading.Leave();
     }
 
     private UpstreamServer Find(ImmutableArray<UpstreamServer> old, IPEndPoint endpoint, bool isFallback) =>

@@ -9,6 +9,10 @@ internal static class NameExplanation
     public static string For(DnsSnapshot snapshot, byte[] name, ushort type)
     {
         Span<byte> scratch = stackalloc byte[NameTable.ScratchSize];
+        if (type == DnsType.SRV && ServiceQuestion.TryRead(name, out _, out ReadOnlySpan<byte> owner) && snapshot.Names.Find(owner, snapshot.Search, scratch, out NameMatch service))
+        {
+            return $"a service of {WireName.ToText(service.Host.Name)}: answered where a cluster of that host has the port that IANA gives the name, or it is a Kubernetes service with one port; else asked upstream";
+        }
         if (snapshot.Names.Find(name, snapshot.Search, scratch, out NameMatch match)) { return Known(match, type); }
         if (snapshot.Vips.Find(name, snapshot.Search, scratch, out match))
         {

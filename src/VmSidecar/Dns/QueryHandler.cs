@@ -51,6 +51,11 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
             length = answerer.AnswerVip(packet, pending.Query, state.Current, pending.Tcp, (uint)Random.Shared.Next(), reply);
             if (length > 0) { source = AnswerSource.Vip; }
         }
+        else if (pending.Action == AnswerAction.ForwardThenTable && rcode != DnsRcode.NxDomain)
+        {
+            length = answerer.AnswerTable(packet, pending.Query, state.Current, pending.Tcp, (uint)Random.Shared.Next(), reply);
+            if (length > 0) { source = AnswerSource.Wildcard; }
+        }
         else if (pending.Action == AnswerAction.ForwardElseEmpty && rcode != DnsRcode.NoError)
         {
             length = answerer.AnswerEmpty(packet, pending.Query, pending.Tcp, reply);

@@ -28,7 +28,7 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
         if (read is null || read.Equals(_current)) { return; }
         _current = read;
         ImmutableArray<IPEndPoint> servers = [.. read.Servers.Where(s => !IsOwn(s))];
-        await forwarder.UseServersAsync(servers, Fallback(servers));
+        forwarder.UseServers(servers, Fallback(servers));
         Changed();
         state.UseSearch(read.SearchNames);
         DnsLog.Following(log, string.Join(", ", servers), string.Join(" ", read.Search));

@@ -114,10 +114,11 @@ internal sealed class UpstreamServer(IPEndPoint endpoint, bool isFallback, Sourc
         {
             if (_disposed) { return null; }
             int slot = _next++ & (MaxSockets - 1);
-            if (slot < _sockets.Count && _sockets[slot].Sent >= AsksPerSocket) { _retired.Add(_sockets[slot]); _sockets.RemoveAt(slot); }
+            bool isWorn = slot < _sockets.Count && (_sockets[slot].Sent >= AsksPerSocket || _sockets[slot].IsSprayed);
+            if (isWorn) { _retired.Add(_sockets[slot]); _sockets.RemoveAt(slot); }
             int idle = _retired.FindIndex(s => s.IsIdle);
             if (idle >= 0) { worn = _retired[idle]; _retired.RemoveAt(idle); }
-            taken = slot < _sockets.Count ? _sockets[slot] : TryOpen();
+            taken = slot < _sockets.Count && !isWorn ? _sockets[slot] : TryOpen();
         }
         if (worn is not null) { await worn.DisposeAsync(); }
         return taken;

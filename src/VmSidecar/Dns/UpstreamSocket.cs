@@ -16,11 +16,13 @@ internal sealed class UpstreamSocket : IAsyncDisposable
     private const int MaxReply = 65535;
     private const int MaxPending = 2048; // of 65,536 ids: a guess stays a guess
     private const int MaxBindTries = 16;
+    private const int MaxStrays = 64;    // late answers are a handful; guessing takes thousands
 
     private readonly Socket _socket;
     private readonly ConcurrentDictionary<ushort, PendingAsk> _pending = new();
     private readonly CancellationTokenSource _stop = new();
     private readonly Action _mismatched;
+    private int _strays;
     private Task _receiving = Task.CompletedTask;
 
     private UpstreamSocket(Socket socket, Action mismatched)
@@ -36,6 +38,9 @@ internal sealed class UpstreamSocket : IAsyncDisposable
     public int Sent { get; private set; }
 
     public bool IsIdle => _pending.IsEmpty;
+
+    /// <summary>So many answers fitted no question that somebody who knows this port may be guessing ids.</summary>
+    public bool IsSprayed => Volatile.Read(ref _strays) >= MaxStrays;
 
     /// <summary>Binds a random port and connects; throws SocketException when the server cannot even be addressed (no IPv6, no route).</summary>
     public static UpstreamSocket Open(IPEndPoint server, SourcePorts ports, Action mismatched)
@@ -130,6 +135,7 @@ internal sealed class UpstreamSocket : IAsyncDisposable
             if (_pending.TryRemove(header.Id, out _)) { ask.Done.TrySetResult(reply.ToArray()); }
             return;
         }
+        Interlocked.Increment(ref _strays);
         _mismatched();
     }
 

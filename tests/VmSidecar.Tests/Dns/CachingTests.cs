@@ -109,7 +109,7 @@ public sealed class CachingTests
         await using FakeUpstream one = FakeUpstream.Answering("192.0.2.1"), two = FakeUpstream.Answering("192.0.2.2");
         await using DnsLab lab = await DnsLab.StartAsync([one]);
         await lab.AskAsync("www.example.net");
-        await lab.Server.Upstreams.UseServersAsync([two.Endpoint]);
+        lab.Server.Upstreams.UseServers([two.Endpoint]);
         Assert.Equal(["www.example.net. 60 A 192.0.2.2"], (await lab.AskAsync("www.example.net")).Answers);
     }
 

@@ -47,7 +47,7 @@ internal sealed class DnsLab : IAsyncDisposable
         var lab = new DnsLab(time, change);
         await File.WriteAllTextAsync(lab.ResolvConfPath, resolvConf);
         await lab.Server.StartAsync(CancellationToken.None);
-        if (upstreams is not null) { await lab.Server.Upstreams.UseServersAsync([.. upstreams.Select(u => u.Endpoint)]); }
+        if (upstreams is not null) { lab.Server.Upstreams.UseServers([.. upstreams.Select(u => u.Endpoint)]); }
         return lab;
     }
 

@@ -13,6 +13,23 @@ public sealed class DnsServerTests
     private static readonly byte[] OneHost = DnsMessages.Nds(("a.example", ["240.240.0.1"], "External", "", ""));
 
     [Fact]
+    public async Task With_a_table_that_comes_fifty_seconds_late_only_the_meshs_own_names_wait()
+    {
+        await using var upstream = new FakeUpstream((query, _) => [FakeUpstream.TypeOf(query) == DnsType.A && query.AsSpan().IndexOf("ledger"u8) < 0 ? DnsMessages.Reply(query, 0, 1, "192.0.2.1") : DnsMessages.Reply(query, DnsRcode.NxDomain, 1)]);
+        var time = new ManualTimeProvider();
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], time);
+        for (int second = 0; second < 50; second++)
+        {
+            Assert.NotEmpty((await lab.AskAsync($"n{second}.example.net")).Answers);
+            Assert.Equal("NXDOMAIN", (await lab.AskAsync("ledger.payments")).Rcode);
+            time.Advance(TimeSpan.FromSeconds(1));
+        }
+        Assert.Null(lab.Server.Names.Accept(AnswerCasesTests.Fixture));
+        Assert.Equal(["ledger.payments. 30 A 10.96.10.11"], (await lab.AskAsync("ledger.payments")).Answers); // at once, whatever upstream had said
+        Assert.NotEmpty((await lab.AskAsync("n1.example.net")).Answers);
+    }
+
+    [Fact]
     public async Task Answers_over_udp_and_tcp_on_both_families()
     {
         await using DnsLab lab = await DnsLab.StartAsync(change: o => o with { Listen = [new(IPAddress.Loopback, 0), new(IPAddress.IPv6Loopback, 0)] });

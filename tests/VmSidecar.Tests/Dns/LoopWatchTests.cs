@@ -16,7 +16,7 @@ public sealed class LoopWatchTests
         await using var forwarder = new FakeUpstream((query, _) => [Forward(query, agent!)]);
         await using DnsLab lab = await DnsLab.StartAsync(time: new ManualTimeProvider()); // nothing here may wait for a timeout
         agent = lab.Address;
-        await lab.Server.Upstreams.UseServersAsync([forwarder.Endpoint, good.Endpoint]);
+        lab.Server.Upstreams.UseServers([forwarder.Endpoint, good.Endpoint]);
         lab.Server.LookForLoops();
         await ForwarderTests.UntilAsync(() => lab.Server.Upstreams.Servers[0].Loops);
         string line = Assert.Single(lab.Log.Lines, l => l.StartsWith("Error: DNS loop", StringComparison.Ordinal));
@@ -24,7 +24,7 @@ public sealed class LoopWatchTests
         Assert.False(lab.Server.Upstreams.Servers[1].Loops);
         Assert.NotEmpty((await lab.AskAsync("www.example.net")).Answers); // the good one first
 
-        await lab.Server.Upstreams.UseServersAsync([forwarder.Endpoint]);
+        lab.Server.Upstreams.UseServers([forwarder.Endpoint]);
         Assert.Equal("SERVFAIL", (await lab.AskAsync("again.example.net")).Rcode); // at once: the clock stands still
         Assert.Contains("istio_agent_dns_loops_total 2\n", lab.MetricsPage(), StringComparison.Ordinal);
     }

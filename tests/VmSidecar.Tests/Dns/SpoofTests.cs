@@ -32,6 +32,24 @@ public sealed class SpoofTests
     }
 
     [Fact]
+    public async Task A_port_that_is_sprayed_is_left()
+    {
+        var flood = Enumerable.Range(0, 64).ToArray();
+        await using var liar = new FakeUpstream((query, _) => [.. flood.Select(i => Forged(query, i)), DnsMessages.Reply(query, 0, 0, "192.0.2.1")]);
+        await using DnsLab lab = await DnsLab.StartAsync([liar], new ManualTimeProvider());
+        for (int i = 0; i < 12; i++) { Assert.Equal([$"n{i}.example.net. 0 A 192.0.2.1"], (await lab.AskAsync($"n{i}.example.net")).Answers); }
+        Assert.Equal(12, liar.Seen.Select(s => s.Port).Distinct().Count()); // four sockets in turn, none used again
+    }
+
+    private static byte[] Forged(byte[] query, int i)
+    {
+        byte[] forged = DnsMessages.Reply(query, 0, 60, "198.51.100.66");
+        forged[0] ^= 0x80;
+        forged[1] ^= (byte)(i + 1);
+        return forged;
+    }
+
+    [Fact]
     public async Task Answers_from_another_address_never_arrive()
     {
         await using FakeUpstream upstream = FakeUpstream.Silent();

@@ -39,6 +39,19 @@ public sealed class CaptureOptionsReaderTests
         Assert.Equal(["22"], options.NeverInboundPorts);
     }
 
+    [Theory]
+    [InlineData("10.0.0.0/8", true)]
+    [InlineData("240.240.0.0/20", true)] // a part is not enough
+    [InlineData("10.0.0.0/8,240.240.0.0/16", false)]
+    [InlineData("240.0.0.0/4", false)]
+    [InlineData("*", false)]
+    public void Virtual_ips_that_are_not_captured_are_warned_of(string cidrs, bool warned)
+    {
+        List<ConfigError> errors = [];
+        Read([], new() { ["ISTIO_SERVICE_CIDR"] = cidrs, ["ISTIO_META_DNS_CAPTURE"] = "true" }, errors);
+        Assert.Equal(warned, errors.Exists(e => e.IsWarning && e.Key == "ISTIO_SERVICE_CIDR"));
+    }
+
     [Fact]
     public void The_proxy_has_its_users_ids_and_the_real_primary_group()
     {
