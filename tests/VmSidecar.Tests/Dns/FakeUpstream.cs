@@ -21,11 +21,11 @@ internal sealed class FakeUpstream : IAsyncDisposable
     private readonly Task _loops;
     private readonly SemaphoreSlim _asked = new(0);
 
-    public FakeUpstream(Func<byte[], bool, IEnumerable<byte[]>> script, IPAddress? address = null, bool closesTcp = false)
+    public FakeUpstream(Func<byte[], bool, IEnumerable<byte[]>> script, IPAddress? address = null, bool closesTcp = false, int port = 0)
     {
         _script = script;
         _closesTcp = closesTcp;
-        (_udp, _tcp) = Bind(address ?? IPAddress.Loopback);
+        (_udp, _tcp) = Bind(address ?? IPAddress.Loopback, port);
         _tcp.Listen();
         Endpoint = (IPEndPoint)_udp.LocalEndPoint!;
         _loops = Task.WhenAll(UdpAsync(), TcpAsync());
@@ -67,20 +67,20 @@ internal sealed class FakeUpstream : IAsyncDisposable
         _stop.Dispose();
     }
 
-    /// <summary>A port that is free on both transports.</summary>
-    private static (Socket Udp, Socket Tcp) Bind(IPAddress address)
+    /// <summary>The port, or for 0 one that is free on both transports.</summary>
+    private static (Socket Udp, Socket Tcp) Bind(IPAddress address, int port)
     {
         while (true)
         {
             var udp = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
             var tcp = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-            udp.Bind(new IPEndPoint(address, 0));
+            udp.Bind(new IPEndPoint(address, port));
             try
             {
                 tcp.Bind(udp.LocalEndPoint!);
                 return (udp, tcp);
             }
-            catch (SocketException)
+            catch (SocketException) when (port == 0)
             {
                 udp.Dispose();
                 tcp.Dispose();
