@@ -7,7 +7,12 @@ namespace VmSidecar.Wire.Protobuf;
 /// <summary>Appends protobuf fields to a growing buffer: the counterpart of <see cref="ProtoReader"/> for the few messages the agent makes itself.</summary>
 internal sealed class ProtoWriter
 {
-    private readonly ArrayBufferWriter<byte> _out = new();
+    private readonly ArrayBufferWriter<byte> _out;
+
+    public ProtoWriter() => _out = new();
+
+    /// <summary>With room for so many bytes from the start.</summary>
+    public ProtoWriter(int capacity) => _out = new(Math.Max(capacity, 1));
 
     /// <summary>What was written so far. Valid until the next write.</summary>
     public ReadOnlyMemory<byte> Written => _out.WrittenMemory;

@@ -42,7 +42,7 @@ internal static class FieldRewriter
             if (reader.Type != ProtoWireType.Bytes || choose(reader.Number) is not { } visit) { continue; }
             Rewritten inner = visit(reader.Bytes);
             if (inner.Kind == RewriteKind.Same) { continue; }
-            output ??= new ProtoWriter();
+            output ??= new ProtoWriter(message.Length); // what changes mostly becomes shorter
             output.Append(message[copied..reader.Start]);
             if (inner.Kind == RewriteKind.Changed) { output.Bytes(reader.Number, inner.Bytes); }
             copied = reader.End;

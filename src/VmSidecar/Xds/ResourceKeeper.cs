@@ -11,7 +11,7 @@ namespace VmSidecar.Xds;
 
 /// <summary>
 /// Keeps on disk what Envoy last accepted, per type, for a start while istiod cannot be reached. A response is held until Envoy's
-/// ACK (its buffer changes hands, nothing is copied) and then written by one loop, so the relay never waits for a disk. Files:
+/// ACK (its buffer changes hands, nothing is copied) and then, a second later, written by one loop, so the relay never waits for a disk. Files:
 /// <c>StateDirectory/xds/LABEL.journal</c> and <c>seen</c>, the time istiod was last known to stand behind them; folder 0700, files 0600.
 /// Everything may be deleted at any time. Owned by <see cref="XdsProxy"/>.
 /// </summary>
@@ -22,6 +22,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     private const int LongestJournal = 16 * 1024 * 1024; // then it is compacted, and again at twice what remained
     private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
+    private static readonly TimeSpan Calm = TimeSpan.FromSeconds(1); // a burst of pushes is written once, and does not compete with the relay for the processor
     private static readonly TimeSpan SeenEvery = TimeSpan.FromMinutes(10);
     private static readonly string[] Kept = [XdsTypeUrl.Cluster, XdsTypeUrl.Endpoints, XdsTypeUrl.Listener, XdsTypeUrl.Routes, XdsTypeUrl.Extension];
 
@@ -31,6 +32,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     private readonly Dictionary<(string Type, string Nonce), Held> _waiting = [];
     private readonly Dictionary<(string Type, string Nonce), bool> _early = [];
     private long _held;
+    private TaskCompletionSource _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); // too much is held to wait longer; written under the gate
     private readonly Dictionary<string, long> _compacted = new(StringComparer.Ordinal); // length after the last compaction, by file; the one loop's
     private bool _complained;
 
@@ -100,6 +102,8 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
                 stop.ThrowIfCancellationRequested();
                 if (more.IsCompleted)
                 {
+                    await Task.WhenAny(_pressing.Task, Task.Delay(Calm, time, stop));
+                    stop.ThrowIfCancellationRequested();
                     await WriteAllAsync();
                     more = _accepted.Reader.WaitToReadAsync(stop).AsTask();
                 }
@@ -145,35 +149,43 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
 
     private async Task WriteAllAsync()
     {
-        bool any = false;
-        while (_accepted.Reader.TryRead(out Held? held))
+        List<Held> accepted = [];
+        while (_accepted.Reader.TryRead(out Held? held)) { accepted.Add(held); }
+        foreach (IGrouping<string, Held> type in accepted.GroupBy(h => h.Response.TypeUrl))
         {
-            await TryAsync(() => WriteAsync(held));
-            lock (_gate) { Drop(held); }
-            any = true;
+            List<Held> responses = [.. type];
+            int whole = Math.Max(responses.FindLastIndex(h => KeptResources.IsWhole(h.Response.Kind, type.Key)), 0); // what came before it does not count any more
+            await TryAsync(() => WriteAsync(type.Key, responses[whole..]));
         }
-        if (any) { await TryAsync(SeenAsync); }
+        lock (_gate)
+        {
+            foreach (Held held in accepted) { Drop(held); }
+            if (_pressing.Task.IsCompleted) { _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); }
+        }
+        if (accepted.Count > 0) { await TryAsync(SeenAsync); }
     }
 
-    private async Task WriteAsync(Held held)
+    private async Task WriteAsync(string typeUrl, List<Held> responses)
     {
         Directory.CreateDirectory(_folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        string file = FileOf(held.Response.TypeUrl);
-        byte[] head = KeptResources.RecordHead(held.Response.Kind, held.Message.Length);
-        if (KeptResources.IsWhole(held.Response.Kind, held.Response.TypeUrl) || !File.Exists(file))
+        string file = FileOf(typeUrl);
+        if (KeptResources.IsWhole(responses[0].Response.Kind, typeUrl) || !File.Exists(file))
         {
-            await AtomicFile.WriteAsync(file, held.Message.Pieces.Prepend((ReadOnlyMemory<byte>)head), Private, CancellationToken.None);
-            return;
+            await AtomicFile.WriteAsync(file, Record(responses[0]), Private, CancellationToken.None);
+            responses.RemoveAt(0);
+            if (responses.Count == 0) { return; }
         }
         await using (var journal = new FileStream(file, FileMode.Append, FileAccess.Write, FileShare.Read))
         {
-            await journal.WriteAsync(head);
-            foreach (ReadOnlyMemory<byte> piece in held.Message.Pieces) { await journal.WriteAsync(piece); }
+            foreach (ReadOnlyMemory<byte> piece in responses.SelectMany(Record)) { await journal.WriteAsync(piece); }
             if (journal.Length < Math.Max(LongestJournal, 2 * _compacted.GetValueOrDefault(file))) { return; }
         }
-        if (!await JournalCompaction.TryRunAsync(file, held.Response.TypeUrl, Private, CancellationToken.None)) { File.Delete(file); }
+        if (!await JournalCompaction.TryRunAsync(file, typeUrl, Private, CancellationToken.None)) { File.Delete(file); }
         else { _compacted[file] = new FileInfo(file).Length; }
     }
+
+    private static IEnumerable<ReadOnlyMemory<byte>> Record(Held held) =>
+        held.Message.Pieces.Prepend((ReadOnlyMemory<byte>)KeptResources.RecordHead(held.Response.Kind, held.Message.Length));
 
     private Task SeenAsync() => AtomicFile.WriteAsync(
         Path.Combine(_folder, "seen"), System.Text.Encoding.ASCII.GetBytes(time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture)), Private, CancellationToken.None);
@@ -195,6 +207,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     private void Settle(Held held, bool accepted)
     {
         if (!accepted || !_accepted.Writer.TryWrite(held)) { Drop(held); }
+        if (_held > MostHeld / 2) { _pressing.TrySetResult(); }
     }
 
     private void Drop(Held held)

@@ -74,7 +74,11 @@ internal sealed class ResponseWatch : IFieldVisitor, IDisposable
         _hosts?.Resource(content);
         if (_mend is null) { return true; }
         Rewritten mended = _mend(content);
-        if (mended.Kind == RewriteKind.Changed) { Mended!.Append(new ProtoWriter().Bytes(_resources, mended.Bytes).Written.Span); }
+        if (mended.Kind == RewriteKind.Changed)
+        {
+            Mended!.Append(new ProtoWriter().Tag(_resources, mended.Bytes!.Length).Written.Span);
+            Mended.Append(mended.Bytes);
+        }
         else if (mended.Kind == RewriteKind.Same) { Mended!.Append(field); }
         return true;
     }
