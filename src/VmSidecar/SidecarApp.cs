@@ -90,7 +90,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         HealthChecker? health = Health(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null);
         var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, _options.Xds.SubscribeTrust ? trust : null)
         {
-            Secrets = secrets, Clusters = dns?.Clusters, WrongProtocol = () => envoy.StartAnew("istiod does not speak the delta protocol"),
+            Secrets = secrets, Clusters = dns?.Clusters, VipServices = _options.Dns.VipTcp && dns is not null ? dns.VirtualIps.Services : null, WrongProtocol = () => envoy.StartAnew("istiod does not speak the delta protocol"),
         };
         xds = new XdsProxy(_options.Xds, links, metrics, host.Time, host.Logs);
         var readiness = new ReadinessProbe(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, Conditions(dns, stop.Token), host.Time);

@@ -15,7 +15,7 @@ internal sealed record CommandLineFlags(ImmutableDictionary<string, Setting> Val
 
     public static CommandLineFlags None { get; } = new(ImmutableDictionary<string, Setting>.Empty);
 
-    private static readonly FrozenSet<string> s_switches = FrozenSet.Create("profiling", "log_as_json", "capture");
+    private static readonly FrozenSet<string> s_switches = FrozenSet.Create("profiling", "log_as_json", "capture", "vip-tcp");
 
     private static readonly FrozenSet<string> s_valued = FrozenSet.Create(
         "concurrency", "domain", "meshConfig", "outlierLogPath", "proxyLogLevel", "proxyComponentLogLevel", "serviceCluster", "stsPort",

@@ -36,6 +36,9 @@ internal sealed record DnsOptions
     /// <summary>Own virtual IPs for hosts istiod leaves without an address (VMSIDECAR_VIRTUAL_IPS).</summary>
     public VirtualIpMode VirtualIps { get; init; } = VirtualIpMode.NxDomain;
 
+    /// <summary>Listeners of their own for plain TCP to these virtual IPs (--vip-tcp or VMSIDECAR_VIP_TCP).</summary>
+    public bool VipTcp { get; init; }
+
     /// <summary>How long a host must be known from clusters, and unknown to the name table, before it gets one (VMSIDECAR_VIRTUAL_IP_REST).</summary>
     public TimeSpan VirtualIpRest { get; init; } = TimeSpan.FromSeconds(3);
 }

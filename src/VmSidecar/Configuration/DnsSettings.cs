@@ -30,6 +30,7 @@ internal static class DnsSettings
             ForwardParallel = settings.Bool("DNS_FORWARD_PARALLEL", false),
             Compat110 = compat == "1.10",
             VirtualIps = Mode(settings),
+            VipTcp = settings.Bool("VMSIDECAR_VIP_TCP", false) || settings.Flags["vip-tcp"] is "true",
             VirtualIpRest = settings.Duration("VMSIDECAR_VIRTUAL_IP_REST", TimeSpan.FromSeconds(3)),
         };
     }

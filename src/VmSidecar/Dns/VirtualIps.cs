@@ -108,6 +108,17 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
         }
     }
 
+    /// <summary>The ports of the hosts that have a virtual IP now.</summary>
+    public IReadOnlyList<VipService> Services()
+    {
+        VipAssignments vips = Current;
+        if (vips.Hosts.Count == 0) { return []; }
+        NameTable names = state.Current.Names;
+        (bool v4, _) = Families();
+        return [.. vips.Hosts.Where(h => !Knows(names, h.Key)).SelectMany(h => state.Ports.Of(h.Key).Distinct()
+            .Select(port => new VipService(h.Key, MeshAddress.ToText(v4 ? VipAllocator.ToV4(h.Value) : VipAllocator.ToV6(h.Value)), port)))];
+    }
+
     private async Task SaveOneAsync()
     {
         if (!_toSave.Reader.TryRead(out VipAssignments? vips)) { return; }

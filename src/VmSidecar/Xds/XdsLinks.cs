@@ -19,6 +19,9 @@ internal sealed record XdsLinks(IIstiodAccess Access, Published<HealthState> Hea
     /// <summary>Is shown the clusters that pass; null: nobody.</summary>
     public ClusterHosts? Clusters { get; init; }
 
+    /// <summary>Ports of hosts with a virtual IP of the agent's, to make TCP listeners for; null: none are made.</summary>
+    public Func<IReadOnlyList<VipService>>? VipServices { get; init; }
+
     /// <summary>Called when Envoy was started with delta and istiod does not speak it: Envoy must be started with another bootstrap. Null: nobody can.</summary>
     public Action? WrongProtocol { get; init; }
 

@@ -26,7 +26,7 @@ internal sealed partial class XdsSession
             first.Advance(read);
             type = XdsTypePeek.Find(ResponseKind, first.Pieces.First().Span);
         }
-        if (type is null or XdsTypeUrl.Extension || (!IsAside && context.Tap.Takes(type)) || !IsForEnvoy(type)) { return await GatherAsync(istiod, first, length, stop); }
+        if (type is null or XdsTypeUrl.Extension || (_vips is not null && type == XdsTypeUrl.Listener) || (!IsAside && context.Tap.Takes(type)) || !IsForEnvoy(type)) { return await GatherAsync(istiod, first, length, stop); }
         MendReport? report = null;
         FieldRewriter.Visit? mend = _mender?.Another().Begin(ResponseKind, type, out report);
         Dns.ClusterHosts.Observation? hosts = IsAside ? null : context.Links.Clusters?.Begin(type, delta);

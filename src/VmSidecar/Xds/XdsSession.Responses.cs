@@ -70,6 +70,11 @@ internal sealed partial class XdsSession
             if (response.TypeUrl == XdsTypeUrl.Cluster) { seen.Observe(delta, message.Body.Span); }
             else if (response.TypeUrl == XdsTypeUrl.Routes) { seen.ObserveRoutes(delta, message.Body.Span); }
         }
+        if (_vips is { } vips && !IsAside && response.TypeUrl == XdsTypeUrl.Listener && vips.Add(response, message.Body.Span) is { } more)
+        {
+            message.Dispose();
+            message = GrpcMessage.Copy(more);
+        }
         if (await TryConvertAsync(response, message, stop)) { return null; }
         return await SendEnvoyAsync(response, Mended(response, message), stop);
     }

@@ -14,6 +14,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
 {
     private readonly RequestQueue _requests = new();
     private readonly SemaphoreSlim _envoyGate = new(1); // one message at a time towards Envoy
+    private readonly VipListeners? _vips = context.Links.VipServices is { } services ? new(services) : null; // used by the loop that reads istiod
     private readonly CancellationTokenSource _supersede = new(); // a newer stream has taken over, or the agent stops
     private volatile ResourceMender? _mender; // set from Envoy's first request, before istiod sees it
     private GrpcStatus _supersededWith = GrpcStatus.Ok;

@@ -151,10 +151,10 @@ public sealed class EnvironmentTests
     [Fact]
     public void Flags_beat_agent_flags()
     {
-        using TestHost host = TestHost.WithFixture("1.31").Sidecar("ISTIO_AGENT_FLAGS='--proxyLogLevel debug --domain a.example --concurrency=3 --dns-compat 1.10'\nVMSIDECAR_VIRTUAL_IPS=all\n");
+        using TestHost host = TestHost.WithFixture("1.31").Sidecar("ISTIO_AGENT_FLAGS='--proxyLogLevel debug --domain a.example --concurrency=3 --vip-tcp --dns-compat 1.10'\nVMSIDECAR_VIRTUAL_IPS=all\n");
         SidecarOptions options = host.Options("--domain", "b.example", "--log_as_json", "--log_output_level=dns:debug,all:warn,xds:none");
         Assert.Equal(("debug", "b.example", 3, true), (options.Envoy.LogLevel, options.Dns.Domain, options.Envoy.Concurrency, options.Envoy.JsonLogs));
-        Assert.Equal((true, VirtualIpMode.All), (options.Dns.Compat110, options.Dns.VirtualIps));
+        Assert.Equal((true, VirtualIpMode.All, true), (options.Dns.Compat110, options.Dns.VirtualIps, options.Dns.VipTcp));
         Assert.Equal(Microsoft.Extensions.Logging.LogLevel.Warning, options.Log.DefaultLevel);
         Assert.Equal([KeyValuePair.Create("xds", Microsoft.Extensions.Logging.LogLevel.None)], options.Log.Scopes.AsEnumerable());
     }
