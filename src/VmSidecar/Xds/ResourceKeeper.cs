@@ -15,9 +15,9 @@ namespace VmSidecar.Xds;
 /// <c>StateDirectory/xds/LABEL.journal</c> and <c>seen</c>, the time istiod was last known to stand behind them; folder 0700, files 0600.
 /// Everything may be deleted at any time. Owned by <see cref="XdsProxy"/>.
 /// </summary>
-internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, ILogger log) : IDisposable
+internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, ILogger log, long mostHeld = ResourceKeeper.MostHeld) : IDisposable
 {
-    private const long MostHeld = 64 * 1024 * 1024; // bytes waiting for an ACK or the disk; past it the newest is not kept
+    private const long MostHeld = 64 * 1024 * 1024; // bytes waiting for an ACK or the disk; past it nothing of the type is kept any more until it begins anew
     private const int MostEarly = 16; // answers that came before our own send returned; one is in flight, older ones are for responses too large to keep
     private const int LongestJournal = 16 * 1024 * 1024; // then it is compacted, and again at twice what remained
     private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite;
@@ -33,6 +33,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     private readonly Dictionary<(string Type, string Nonce), bool> _early = [];
     private long _held;
     private TaskCompletionSource _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); // too much is held to wait longer; written under the gate
+    private readonly HashSet<string> _broken = new(StringComparer.Ordinal); // types that miss a response; under the gate
     private readonly Dictionary<string, long> _compacted = new(StringComparer.Ordinal); // length after the last compaction, by file; the one loop's
     private bool _complained;
 
@@ -40,7 +41,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     public bool IsLive { get; set; }
 
     /// <summary>True when a response of this type and length, bytes, would be kept now.</summary>
-    public bool Wants(string typeUrl, int length) => Kept.Contains(typeUrl) && Interlocked.Read(ref _held) + length <= MostHeld;
+    public bool Wants(string typeUrl, int length) => Kept.Contains(typeUrl) && Interlocked.Read(ref _held) + length <= mostHeld;
 
     /// <summary>A response was delivered. Takes ownership of the message.</summary>
     public void Delivered(XdsEnvelope response, GrpcMessage message)
@@ -49,6 +50,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         {
             if (response.Nonce.Length == 0 || !Wants(response.TypeUrl, message.Length))
             {
+                Missed(response.TypeUrl);
                 message.Dispose();
                 return;
             }
@@ -62,6 +64,13 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             if (_waiting.Remove((response.TypeUrl, response.Nonce), out Held? same)) { Drop(same); }
             _waiting[(response.TypeUrl, response.Nonce)] = held;
         }
+    }
+
+    /// <summary>A response of this type was delivered and is not kept: increments on it would add up to a state that never was, so nothing is until a response stands for all, or a stream begins anew.</summary>
+    public void Missed(string typeUrl)
+    {
+        if (!Kept.Contains(typeUrl)) { return; }
+        lock (_gate) { _broken.Add(typeUrl); }
     }
 
     /// <summary>Envoy has answered: an accepted response goes to disk, a refused one is forgotten.</summary>
@@ -87,6 +96,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             foreach (Held held in _waiting.Values) { Drop(held); }
             _waiting.Clear();
             _early.Clear();
+            _broken.Clear(); // the next stream begins with everything
         }
     }
 
@@ -157,12 +167,21 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             int whole = Math.Max(responses.FindLastIndex(h => KeptResources.IsWhole(h.Response.Kind, type.Key)), 0); // what came before it does not count any more
             await TryAsync(() => WriteAsync(type.Key, responses[whole..]));
         }
+        string[] broken;
         lock (_gate)
         {
+            broken = [.. _broken];
             foreach (Held held in accepted) { Drop(held); }
             if (_pressing.Task.IsCompleted) { _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); }
         }
+        foreach (string type in broken) { await TryAsync(() => DeleteAsync(FileOf(type))); }
         if (accepted.Count > 0) { await TryAsync(SeenAsync); }
+    }
+
+    private static Task DeleteAsync(string file)
+    {
+        if (File.Exists(file)) { File.Delete(file); } // the folder may be missing too
+        return Task.CompletedTask;
     }
 
     private async Task WriteAsync(string typeUrl, List<Held> responses)
@@ -206,8 +225,9 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
 
     private void Settle(Held held, bool accepted)
     {
-        if (!accepted || !_accepted.Writer.TryWrite(held)) { Drop(held); }
-        if (_held > MostHeld / 2) { _pressing.TrySetResult(); }
+        if (accepted && KeptResources.IsWhole(held.Response.Kind, held.Response.TypeUrl)) { _broken.Remove(held.Response.TypeUrl); }
+        if (!accepted || _broken.Contains(held.Response.TypeUrl) || !_accepted.Writer.TryWrite(held)) { Drop(held); }
+        if (_held > mostHeld / 2) { _pressing.TrySetResult(); }
     }
 
     private void Drop(Held held)

@@ -42,6 +42,7 @@ internal sealed partial class XdsSession
     private async ValueTask<SessionEnd?> PassAsync(IGrpcClientCall istiod, PieceList pieces, ResponseWatch watch, string type, int length, CancellationToken stop)
     {
         bool keep = Keeps && context.Keeper.Wants(type, length), whole = false;
+        if (Keeps && !keep) { context.Keeper.Missed(type); }
         int passed = 0, fresh = pieces.Length;
         await _envoyGate.WaitAsync(stop);
         try

@@ -81,14 +81,27 @@ internal sealed class PushPath(GrpcChannel channel, IGrpcClientCall envoy, IGrpc
     public async Task<double> PushAsync(byte[] response, byte[] acknowledgement, int expected)
     {
         long begin = Stopwatch.GetTimestamp();
-        Task sent = istiod.SendAsync(response, CancellationToken.None).AsTask();
+        Task sent = SendAsync(response, times: 1);
+        double took = await ReadAsync(acknowledgement, expected, begin);
+        await sent;
+        return took;
+    }
+
+    /// <summary>istiod's half of pushes; ends when flow control has taken all of them.</summary>
+    public async Task SendAsync(byte[] response, int times)
+    {
+        for (int i = 0; i < times; i++) { await istiod.SendAsync(response, CancellationToken.None); }
+    }
+
+    /// <summary>Envoy's half of one push: reads and acknowledges it. Milliseconds since <paramref name="begin"/> until Envoy held all of it.</summary>
+    public async Task<double> ReadAsync(byte[] acknowledgement, int expected, long begin = 0)
+    {
         using (GrpcMessage? got = await envoy.ReadAsync(CancellationToken.None))
         {
             if (got is null) { throw new InvalidOperationException($"the stream ended: {envoy.Status}"); }
-            if (got.Body.Length != expected) { throw new InvalidOperationException($"{got.Body.Length} bytes came, {expected} were expected"); }
+            if (got.Length != expected) { throw new InvalidOperationException($"{got.Length} bytes came, {expected} were expected"); }
         }
         double took = Stopwatch.GetElapsedTime(begin).TotalMilliseconds;
-        await sent;
         await envoy.SendAsync(acknowledgement, CancellationToken.None);
         return took;
     }

@@ -31,6 +31,7 @@ internal static class RelayBenchmark
             await LargeAsync("Istio's Envoy, nothing mended", direct, relayed, stand, relay, istios: true, rounds);
             await LargeAsync("stock Envoy, every cluster mended", direct, relayed, stand, relay, istios: false, rounds);
             await SmallAsync(direct, relayed, stand, relay, small);
+            await SlowAsync(relayed, stand, relay);
             await IdleAsync(relayed, stand, relay);
         }
         finally { Directory.Delete(folder, recursive: true); }
@@ -88,6 +89,21 @@ internal static class RelayBenchmark
             Line($"  p{100 * p:0}: direct {1000 * a:0} us, through the relay {1000 * b:0} us, added {1000 * (b - a):0} us");
         }
         Line($"  the relay's CPU: {1000 * cpu / count:0} us a push and its acknowledgement");
+    }
+
+    /// <summary>An Envoy that does not read, as one whose main thread is stuck: what the relay holds meanwhile.</summary>
+    private static async Task SlowAsync(GrpcChannelOptions relayed, PushStand stand, RelayProcess relay)
+    {
+        byte[] push = PushMessages.Push(Clusters, "n1"), acknowledge = PushMessages.Acknowledge(XdsTypeUrl.Cluster, "n1");
+        await using PushPath path = await PushPath.OpenAsync(relayed, stand, PushMessages.First(istiosEnvoy: true));
+        ProcessFigures before = await relay.FiguresAsync("collect");
+        await relay.FiguresAsync("peak");
+        Task sending = path.SendAsync(push, times: 4);
+        await relay.QuietAsync();
+        ProcessFigures stuck = await relay.FiguresAsync("figures");
+        Line($"an Envoy that does not read while istiod sends 4 x {push.Length / 1e6:0.0} MB: the relay holds {(stuck.PeakKb - before.ResidentKb) / 1e3:0} MB, istiod {(sending.IsCompleted ? "has sent all" : "waits")}");
+        for (int i = 0; i < 4; i++) { await path.ReadAsync(acknowledge, push.Length); }
+        await sending;
     }
 
     private static async Task IdleAsync(GrpcChannelOptions relayed, PushStand stand, RelayProcess relay)

@@ -47,7 +47,7 @@ def echo(delta):
         def requests():
             for i in range(100):
                 asked.acquire()
-                sent.append(request(delta, b"" if i == 0 else b"n%d" % i, i == 0, rng.randbytes(rng.choice([0, 1, 1000, 16384, 70000]))))
+                sent.append(request(delta, b"" if i == 0 else b"n%d" % i, i == 0, rng.randbytes(rng.choice([0, 1, 1000, 16384, 70000, 700000]))))
                 yield sent[-1]
         stream = call(requests(), timeout=60)
         for response in stream:
