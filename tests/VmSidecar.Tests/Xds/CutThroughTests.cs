@@ -80,7 +80,7 @@ public sealed class CutThroughTests
         Assert.Null(await envoy.Client.ReadAsync(CancellationToken.None));
     }
 
-    private static async Task<(PairedCall Envoy, PairedCall Istiod)> OpenAsync(RelayBench bench, bool delta, bool stock = false)
+    internal static async Task<(PairedCall Envoy, PairedCall Istiod)> OpenAsync(RelayBench bench, bool delta, bool stock = false)
     {
         PairedCall envoy = bench.Envoy(delta);
         byte[] node = stock ? [.. Talk.Node, .. new ProtoWriter().Message(9, new ProtoWriter().String(1, "envoy.filters.network.tcp_proxy")).ToArray()] : Talk.Node;

@@ -4,6 +4,7 @@ using VmSidecar.Dns;
 using VmSidecar.EnvoyApi.Core;
 using VmSidecar.EnvoyApi.Listeners;
 using VmSidecar.EnvoyApi.Tcp;
+using VmSidecar.TestKit.Grpc;
 using VmSidecar.Wire.Protobuf;
 using VmSidecar.Xds;
 
@@ -97,6 +98,22 @@ public sealed class VipListenersTests
     {
         byte[] message = File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Recorded", recording, "02-Listener.binpb"));
         Assert.Null(new VipListeners(() => [new("mongo.example.com", "240.241.0.5", 27017), new("nginx.example.com", "240.241.0.6", 80)]).Add(Envelope(delta, message), message));
+    }
+
+    [Theory]
+    [InlineData(false, int.MaxValue)]
+    [InlineData(true, int.MaxValue)]
+    [InlineData(false, 64)] // large responses pass in pieces; listeners are gathered for this
+    [InlineData(true, 64)]
+    public async Task The_relay_adds_them_to_listeners_and_to_nothing_else(bool delta, int large)
+    {
+        await using var bench = new RelayBench(delta, names: false, largeMessage: large, vips: () => _services);
+        (PairedCall envoy, PairedCall istiod) = await CutThroughTests.OpenAsync(bench, delta);
+        byte[] clusters = Talk.Response(delta, XdsTypeUrl.Cluster, "n1", new byte[100]), listeners = Response(delta, [Tcp(3306, "a.example")]);
+        await istiod.Server.SayAsync(clusters);
+        await istiod.Server.SayAsync(listeners);
+        Assert.Equal(clusters, await envoy.Client.ReadBytesAsync());
+        Assert.Equal(["0.0.0.0_3306", "240.241.0.2_3306"], Read(delta, (await envoy.Client.ReadBytesAsync())!, out _).Select(l => l.Name));
     }
 
     private static XdsEnvelope Envelope(bool delta, byte[] message)
