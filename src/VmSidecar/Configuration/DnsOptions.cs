@@ -33,6 +33,9 @@ internal sealed record DnsOptions
     /// <summary>True for 1.10's answers where they differ (--dns-compat 1.10).</summary>
     public bool Compat110 { get; init; }
 
+    /// <summary>How UDP sockets are read (VMSIDECAR_DNS_IO).</summary>
+    public DnsIo Io { get; init; }
+
     /// <summary>Own virtual IPs for hosts istiod leaves without an address (VMSIDECAR_VIRTUAL_IPS).</summary>
     public VirtualIpMode VirtualIps { get; init; } = VirtualIpMode.NxDomain;
 

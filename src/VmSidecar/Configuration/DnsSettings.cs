@@ -31,7 +31,21 @@ internal static class DnsSettings
             Compat110 = compat == "1.10",
             VirtualIps = Mode(settings),
             VipTcp = settings.Bool("VMSIDECAR_VIP_TCP", false) || settings.Flags["vip-tcp"] is "true",
+            Io = Io(settings),
             VirtualIpRest = settings.Duration("VMSIDECAR_VIRTUAL_IP_REST", TimeSpan.FromSeconds(3)),
+        };
+    }
+
+    private static DnsIo Io(SettingReader settings)
+    {
+        const string Name = "VMSIDECAR_DNS_IO";
+        string text = settings.NonEmptyText(Name, "auto");
+        settings.Environment.TryGet(Name, out Setting setting);
+        return text switch
+        {
+            "auto" => DnsIo.Auto,
+            "portable" => DnsIo.Portable,
+            _ => settings.Mistake(Name, setting, "is not a way to read sockets", "Use auto, or portable", DnsIo.Auto),
         };
     }
 

@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
 using VmSidecar.Configuration;
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Sockets;
 using VmSidecar.Metrics;
 
 namespace VmSidecar.Dns;
@@ -15,8 +16,6 @@ namespace VmSidecar.Dns;
 [SuppressMessage("Design", "CA1001", Justification = "StopAsync frees everything; a component has no other end")]
 internal sealed class DnsServer : IComponent
 {
-    private static readonly int WorkersPerSocket = Math.Clamp(Environment.ProcessorCount, 1, 4);
-
     private const int BurstBytes = 1 << 20; // some thousand queries wait out a burst or a slow moment; the kernel caps it at rmem_max
 
     private readonly DnsOptions _options;
@@ -32,6 +31,7 @@ internal sealed class DnsServer : IComponent
     private readonly CancellationTokenSource _stop = new();
     private readonly List<Socket> _sockets = [];
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private UdpService? _udp;
     private Task _running = Task.CompletedTask;
 
     public DnsServer(DnsOptions options, MetricRegistry metrics, TimeProvider time, ILogger log)
@@ -75,6 +75,8 @@ internal sealed class DnsServer : IComponent
     public async Task StartAsync(CancellationToken startup)
     {
         var loops = new List<Func<Task>>();
+        _udp = new(_options.Io, _handler, _outstanding, e => _completion.TrySetException(e));
+        _forwarder.Reading = _udp.Reading;
         foreach (IPEndPoint address in _options.Listen) { Open(address, loops); }
         if (Bound.IsEmpty) { throw new FatalException("dns", $"none of the addresses {string.Join(", ", _options.Listen)} exists on this host", "Bring up the loopback interface, or set DNS_PROXY_ADDR to an address this host has"); }
         _resolvConf.Own = Bound;
@@ -82,6 +84,7 @@ internal sealed class DnsServer : IComponent
         await _resolvConf.ReadAsync();
         VirtualIps.LoadLast();
         Names.LoadLast();
+        _udp.Start();
         loops.Add(() => _resolvConf.RunAsync(_stop.Token));
         loops.Add(() => Names.SaveLoopAsync(_stop.Token));
         loops.Add(() => VirtualIps.AssignLoopAsync(_stop.Token));
@@ -94,11 +97,13 @@ internal sealed class DnsServer : IComponent
     {
         await _stop.CancelAsync();
         await _running;
+        _udp?.Close();
         Task drained = _outstanding.DrainAsync();
         try { await drained.WaitAsync(hard); }
         catch (OperationCanceledException) when (hard.IsCancellationRequested) { }
         await _forwarder.DisposeAsync(); // ends what still waits upstream
         await drained;
+        if (_udp is not null) { await _udp.EndAsync(); }
         foreach (Socket socket in _sockets) { socket.Dispose(); }
         _stop.Dispose();
         _completion.TrySetResult();
@@ -115,7 +120,7 @@ internal sealed class DnsServer : IComponent
             DnsLog.StartingUdp(_log, bound);
             DnsLog.StartingTcp(_log, bound);
             Bound = Bound.Add(bound);
-            for (int i = 0; i < WorkersPerSocket; i++) { loops.Add(() => new UdpWorker(udp, _handler, _outstanding).RunAsync(_stop.Token)); }
+            loops.AddRange(_udp!.Serve(udp, () => BindShared(bound), _stop.Token));
             loops.Add(() => new TcpAcceptor(tcp, _handler, _metrics, _outstanding, _time).RunAsync(_stop.Token));
         }
         catch (SocketException e) when (address.AddressFamily == AddressFamily.InterNetworkV6 && e.SocketErrorCode is SocketError.AddressNotAvailable or SocketError.AddressFamilyNotSupported)
@@ -138,6 +143,16 @@ internal sealed class DnsServer : IComponent
             try { return (udp, Bind((IPEndPoint)udp.LocalEndPoint!, SocketType.Stream, ProtocolType.Tcp)); }
             catch (SocketException) when (address.Port == 0 && tries < Tries) { udp.Dispose(); }
         }
+    }
+
+    /// <summary>One more UDP socket on an address that is ours and shared.</summary>
+    private Socket BindShared(IPEndPoint bound)
+    {
+        var socket = new Socket(bound.AddressFamily, SocketType.Dgram, ProtocolType.Udp) { ReceiveBufferSize = BurstBytes };
+        _sockets.Add(socket);
+        DatagramSocket.ShareAddress(socket);
+        socket.Bind(bound);
+        return socket;
     }
 
     private Socket Bind(IPEndPoint address, SocketType type, ProtocolType protocol)

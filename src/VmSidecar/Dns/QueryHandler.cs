@@ -38,7 +38,7 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
         int instead = TryElse(packet, pending, reply[3] & DnsHeader.RcodeMask, reply, ref source);
         length = instead > 0 ? instead : DnsReply.Fit(reply[..length], Answerer.Limit(pending.Query, pending.Tcp));
         metrics.Answered(source, reply[..length]);
-        if (hit == CacheHit.FreshButDue) { _ = forwarder.ForwardAsync(packet[..pending.Query.Length].ToArray(), pending.Query, pending.Tcp); } // counted by the forwarder, answers nobody
+        if (hit == CacheHit.FreshButDue) { forwarder.Forward(packet[..pending.Query.Length].ToArray(), pending.Query, pending.Tcp, NoWaiter.Instance); }
         return true;
     }
 
@@ -65,13 +65,20 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
     }
 
     /// <summary>Forwards a copy of the packet, which it keeps. Never throws; <see cref="Fit"/> makes an answer of every result.</summary>
-    public async Task<ForwardResult> ForwardAsync(byte[] packet, PendingQuery pending, int clientPort)
+    public Task<ForwardResult> ForwardAsync(byte[] packet, PendingQuery pending, int clientPort)
     {
-        if (loops.Takes(pending.Query.Name(packet))) { return new(null, AnswerSource.Failed); }
-        if (forwarder.IsOwnPort(clientPort)) { SayLoop(); return new(null, AnswerSource.Failed); }
-        ForwardResult result = await forwarder.ForwardAsync(packet, pending.Query, pending.Tcp);
-        SayWhenSilent(result.Message is null);
-        return result;
+        var waiter = new TaskWaiter();
+        Forward(packet, pending, clientPort, waiter);
+        return waiter.Task;
+    }
+
+    /// <summary>The same, told to <paramref name="waiter"/>.</summary>
+    public void Forward(byte[] packet, PendingQuery pending, int clientPort, IForwardWaiter waiter)
+    {
+        bool isProbe = loops.Takes(pending.Query.Name(packet)), isOwn = !isProbe && forwarder.IsOwnPort(clientPort);
+        if (isOwn) { SayLoop(); }
+        if (isProbe || isOwn) { waiter.Answered(new(null, AnswerSource.Failed)); }
+        else { forwarder.Forward(packet, pending.Query, pending.Tcp, waiter); }
     }
 
     /// <summary>Writes what the client gets for the result: SERVFAIL at worst, never NXDOMAIN for our own trouble, which resolvers would remember.</summary>
@@ -79,6 +86,7 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
     {
         int rcode = result.Message is { Length: > 3 } message ? message[3] & DnsHeader.RcodeMask : DnsRcode.ServFail;
         AnswerSource source = result.Source;
+        SayWhenSilent(result.Message is null);
         int length = TryElse(packet, pending, rcode, reply, ref source);
         if (length == 0) { length = Copy(packet, pending, result, reply, out source); }
         metrics.Answered(source, reply[..length]);

@@ -6,6 +6,9 @@ namespace VmSidecar.Dns;
 /// <summary>What one forwarded question came to; <c>Message</c> null: no server answered at all.</summary>
 internal readonly record struct ExchangeResult(byte[]? Message, UpstreamServer? Server, int Asks);
 
+/// <summary>Whom one question is asked of: first the servers in order, in the end the spare ones.</summary>
+internal readonly record struct ServerPlan(ImmutableArray<UpstreamServer> Order, ImmutableArray<UpstreamServer> Spare);
+
 /// <summary>
 /// Asks the servers for one question. Stages: 1 the first server; 2 after the hedge delay, or at once after a failure, the next one, while
 /// earlier ones may still answer; 3 further rounds, each asked at twice the pace of the next, for lost packets; 4 the first good answer ends
@@ -19,19 +22,19 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
     private static readonly TimeSpan AfterFailure = TimeSpan.FromSeconds(1);  // how long a better answer may take once a server has failed
 
     private readonly List<Task<AskResult>> _open = [];
-    private readonly bool _firstIsDown = servers.Length > 0 && servers.Where(s => !s.IsFallback).All(s => s.Health.IsDown);
     private int _asks;
 
-    /// <summary>Never throws; ends within the timeout.</summary>
-    public async Task<ExchangeResult> RunAsync(byte[] query, DnsQuestion question, bool tcp, CancellationToken stop)
+    /// <summary>Never throws; ends within the timeout. With <paramref name="sent"/> the first server has been asked already, and time has run since.</summary>
+    public async Task<ExchangeResult> RunAsync(byte[] query, DnsQuestion question, bool tcp, SentAsk? sent, CancellationToken stop)
     {
-        ImmutableArray<UpstreamServer> order = InOrder(servers), spare = [];
+        (ImmutableArray<UpstreamServer> order, ImmutableArray<UpstreamServer> spare) = sent?.Plan ?? Plan(servers);
         if (order.IsEmpty) { return default; }
-        if (!_firstIsDown) { (order, spare) = ([.. order.Where(s => !s.IsFallback)], [.. order.Where(s => s.IsFallback)]); }
         using var end = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        long begin = time.GetTimestamp();
+        long begin = sent?.Begin ?? time.GetTimestamp();
         TimeSpan budget = timeout;
         AskResult failure = default;
+        bool mayAsk = sent is null || !sent.Ask.HasEnded; // an answer that is there is looked at before anybody else is asked
+        if (sent is not null) { Resume(order, query, sent, end.Token); }
         while (true)
         {
             // 1, 2, 3
@@ -40,10 +43,11 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
             {
                 (order, spare, _asks, exhausted) = (spare, [], 0, false);
             }
-            if (exhausted) { break; }
-            if (parallel) { while (_asks < order.Length) { Ask(order, query, question, tcp, end.Token); } }
+            if (exhausted || stop.IsCancellationRequested) { break; }
+            if (!mayAsk) { mayAsk = true; }
+            else if (parallel) { while (_asks < order.Length) { Ask(order, query, question, tcp, end.Token); } }
             else if (_asks < order.Length || failure.Message is null) { Ask(order, query, question, tcp, end.Token); }
-            AskResult? ended = await NextAsync(Delay(order.Length), budget - time.GetElapsedTime(begin), stop);
+            AskResult? ended = await NextAsync(Delay(_asks, order.Length), budget - time.GetElapsedTime(begin), stop);
             if (ended is not { } result)
             {
                 if (time.GetElapsedTime(begin) >= budget || stop.IsCancellationRequested) { break; }
@@ -60,6 +64,14 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
         return new(failure.Message, failure.Server, _asks);
     }
 
+    /// <summary>The servers to ask, in order, and those to turn to when these are gone or silent.</summary>
+    public static ServerPlan Plan(ImmutableArray<UpstreamServer> servers)
+    {
+        ImmutableArray<UpstreamServer> order = InOrder(servers);
+        bool split = order.Any(s => s.IsFallback) && !order.Where(s => !s.IsFallback).All(s => s.Health.IsDown);
+        return split ? new([.. order.Where(s => !s.IsFallback)], [.. order.Where(s => s.IsFallback)]) : new(order, []);
+    }
+
     /// <summary>File order, servers that are down or that send our questions back last. Pure but for their state.</summary>
     public static ImmutableArray<UpstreamServer> InOrder(ImmutableArray<UpstreamServer> servers)
     {
@@ -74,7 +86,14 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
     private void Ask(ImmutableArray<UpstreamServer> order, byte[] query, DnsQuestion question, bool tcp, CancellationToken end) =>
         _open.Add(order[_asks++ % order.Length].AskAsync(query, question, tcp, end));
 
-    private TimeSpan Delay(int count) => Min(HedgeDelay * (1 << Math.Min(_asks / count, 4)), SlowestPace);
+    private void Resume(ImmutableArray<UpstreamServer> order, byte[] query, SentAsk sent, CancellationToken end)
+    {
+        _asks = 1;
+        _open.Add(order[0].ResumeAsync(query, sent, end));
+    }
+
+    /// <summary>How long to wait for an answer after so many asks of so many servers.</summary>
+    public static TimeSpan Delay(int asks, int count) => Min(HedgeDelay * (1 << Math.Min(asks / count, 4)), SlowestPace);
 
     /// <summary>The next ask that ended, or null after the delay.</summary>
     private async Task<AskResult?> NextAsync(TimeSpan delay, TimeSpan left, CancellationToken stop)

@@ -16,7 +16,7 @@ internal enum AskEnd : byte
 internal readonly record struct AskResult(AskEnd End, byte[]? Message, UpstreamServer Server);
 
 /// <summary>One upstream server: its sockets, and what is remembered of its behaviour. Owned by <see cref="Forwarder"/>; thread-safe.</summary>
-internal sealed class UpstreamServer(IPEndPoint endpoint, bool isFallback, SourcePorts ports, TimeProvider time, Action mismatched) : IAsyncDisposable
+internal sealed class UpstreamServer(IPEndPoint endpoint, bool isFallback, UpstreamMeans means, TimeProvider time) : IAsyncDisposable
 {
     private const int MaxSockets = 4;      // open at a time: ports a guesser would have to know
     private const int AsksPerSocket = 4096; // then the port changes
@@ -51,11 +51,23 @@ internal sealed class UpstreamServer(IPEndPoint endpoint, bool isFallback, Sourc
     /// Asks once by UDP, then by TCP if the answer was cut; or by TCP at once, then by UDP if that fails: a closed or filtered TCP port says nothing
     /// about the server. Never throws; ends with <paramref name="stop"/> at the latest.
     /// </summary>
-    public async Task<AskResult> AskAsync(byte[] query, DnsQuestion question, bool tcp, CancellationToken stop)
+    public Task<AskResult> AskAsync(byte[] query, DnsQuestion question, bool tcp, CancellationToken stop) => RunAsync(query, question, tcp, null, time.GetTimestamp(), stop);
+
+    /// <summary>Goes on with an ask that <see cref="TrySend"/> began.</summary>
+    public Task<AskResult> ResumeAsync(byte[] query, SentAsk sent, CancellationToken stop) => RunAsync(query, sent.Ask.Question, tcp: false, sent.Ask, sent.Begin, stop);
+
+    /// <summary>Sends one datagram and leaves the rest to <paramref name="observer"/>; null: could not. <paramref name="query"/> is kept, and gets an id. For sockets that a loop reads.</summary>
+    public PendingAsk? TrySend(byte[] query, DnsQuestion question, IAskObserver observer)
     {
-        long begin = time.GetTimestamp();
+        UpstreamSocket? socket = TakeSocket(out UpstreamSocket? worn);
+        worn?.Close();
+        return socket?.TrySend(query, question, observer);
+    }
+
+    private async Task<AskResult> RunAsync(byte[] query, DnsQuestion question, bool tcp, PendingAsk? sent, long begin, CancellationToken stop)
+    {
         byte[]? whole = tcp ? await AskTcpAsync(query, question, stop) : null;
-        byte[]? message = whole ?? (stop.IsCancellationRequested ? null : await AskUdpAsync((byte[])query.Clone(), question, stop));
+        byte[]? message = whole ?? (stop.IsCancellationRequested ? null : await AskUdpAsync(query, question, sent, stop));
         if (whole is null && !tcp && IsCut(message)) { message = await AskTcpAsync(query, question, stop) ?? message; } // cut, with TC, is better than none
         if (message is not null && !DnsReply.IsWhole(message, out _)) { message = null; }
         TimeSpan waited = time.GetElapsedTime(begin);
@@ -91,25 +103,30 @@ internal sealed class UpstreamServer(IPEndPoint endpoint, bool isFallback, Sourc
         return await UpstreamTcp.AskAsync(Endpoint, query, question, end.Token);
     }
 
-    private async Task<byte[]?> AskUdpAsync(byte[] query, DnsQuestion question, CancellationToken stop)
+    private async Task<byte[]?> AskUdpAsync(byte[] query, DnsQuestion question, PendingAsk? ask, CancellationToken stop)
     {
-        UpstreamSocket? socket = await TakeSocketAsync();
-        PendingAsk? ask = socket?.TrySend(query, question);
-        if (socket is null || ask is null)
+        if (ask is null)
         {
-            if (socket is not null) { Retire(socket); } // its source address may be gone
-            return null;
+            UpstreamSocket? socket = TakeSocket(out UpstreamSocket? worn);
+            if (worn is not null) { await worn.DisposeAsync(); }
+            ask = socket?.TrySend((byte[])query.Clone(), question, null);
+            if (ask is null)
+            {
+                if (socket is not null) { Retire(socket); } // its source address may be gone
+                return null;
+            }
         }
-        await using CancellationTokenRegistration ended = stop.UnsafeRegister(static ask => ((PendingAsk)ask!).Done.TrySetResult(null), ask);
-        byte[]? message = await ask.Done.Task;
-        socket.Forget(ask);
-        if (message is null && stop.IsCancellationRequested && Health.IsSuspect) { Retire(socket); }
+        await using CancellationTokenRegistration ended = stop.UnsafeRegister(static ask => ((PendingAsk)ask!).End(null), ask);
+        byte[]? message = await ask.WaitAsync();
+        ask.Socket.Forget(ask);
+        if (message is null && stop.IsCancellationRequested && Health.IsSuspect) { Retire(ask.Socket); }
         return message;
     }
 
-    private async ValueTask<UpstreamSocket?> TakeSocketAsync()
+    /// <summary>A socket to send on, each in turn; <paramref name="worn"/> is one to close.</summary>
+    private UpstreamSocket? TakeSocket(out UpstreamSocket? worn)
     {
-        UpstreamSocket? worn = null, taken;
+        worn = null;
         lock (_gate)
         {
             if (_disposed) { return null; }
@@ -118,17 +135,15 @@ internal sealed class UpstreamServer(IPEndPoint endpoint, bool isFallback, Sourc
             if (isWorn) { _retired.Add(_sockets[slot]); _sockets.RemoveAt(slot); }
             int idle = _retired.FindIndex(s => s.IsIdle);
             if (idle >= 0) { worn = _retired[idle]; _retired.RemoveAt(idle); }
-            taken = slot < _sockets.Count && !isWorn ? _sockets[slot] : TryOpen();
+            return slot < _sockets.Count && !isWorn ? _sockets[slot] : TryOpen();
         }
-        if (worn is not null) { await worn.DisposeAsync(); }
-        return taken;
     }
 
     private UpstreamSocket? TryOpen()
     {
         try
         {
-            UpstreamSocket opened = UpstreamSocket.Open(Endpoint, ports, mismatched);
+            UpstreamSocket opened = UpstreamSocket.Open(Endpoint, means.Ports, means.Reading, means.Mismatched);
             _sockets.Add(opened);
             return opened;
         }

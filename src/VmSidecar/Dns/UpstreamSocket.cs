@@ -1,33 +1,40 @@
 using System.Buffers.Binary;
-using System.Collections.Concurrent;
+using System.ComponentModel;
 using System.Net;
 using System.Net.Sockets;
-using System.Security.Cryptography;
+using VmSidecar.Linux.Sockets;
 using VmSidecar.Wire.Dns;
 
 namespace VmSidecar.Dns;
 
 /// <summary>
 /// One connected UDP socket to one upstream server, with the asks waiting on it. Connected, so that the kernel drops other senders and
-/// reports a closed port. Owned by <see cref="UpstreamServer"/>, which retires it after a while so that its port changes.
+/// reports a closed port. Read by a loop of <see cref="UpstreamReading"/>, or by one of its own. Owned by <see cref="UpstreamServer"/>, which retires it
+/// after a while so that its port changes.
 /// </summary>
-internal sealed class UpstreamSocket : IAsyncDisposable
+internal sealed class UpstreamSocket : IAsyncDisposable, IReadable
 {
     private const int MaxReply = 65535;
     private const int MaxPending = 2048; // of 65,536 ids: a guess stays a guess
     private const int MaxBindTries = 16;
     private const int MaxStrays = 64;    // late answers are a handful; guessing takes thousands
+    private const int NetworkUnreachable = 101, ConnectionReset = 104, ConnectionRefused = 111, HostUnreachable = 113; // errno
 
     private readonly Socket _socket;
-    private readonly ConcurrentDictionary<ushort, PendingAsk> _pending = new();
+    private readonly SafeSocketHandle _handle;
+    private readonly Lock _gate = new();
+    private readonly Dictionary<ushort, PendingAsk> _pending = [];
     private readonly CancellationTokenSource _stop = new();
     private readonly Action _mismatched;
+    private readonly UpstreamReading? _reading;
     private int _strays;
     private Task _receiving = Task.CompletedTask;
 
-    private UpstreamSocket(Socket socket, Action mismatched)
+    private UpstreamSocket(Socket socket, UpstreamReading? reading, Action mismatched)
     {
         _socket = socket;
+        _handle = socket.SafeHandle;
+        _reading = reading;
         _mismatched = mismatched;
         LocalPort = ((IPEndPoint)socket.LocalEndPoint!).Port;
     }
@@ -37,22 +44,28 @@ internal sealed class UpstreamSocket : IAsyncDisposable
     /// <summary>Asks sent over its life.</summary>
     public int Sent { get; private set; }
 
-    public bool IsIdle => _pending.IsEmpty;
+    public bool IsIdle { get { lock (_gate) { return _pending.Count == 0; } } }
 
     /// <summary>So many answers fitted no question that somebody who knows this port may be guessing ids.</summary>
     public bool IsSprayed => Volatile.Read(ref _strays) >= MaxStrays;
 
     /// <summary>Binds a random port and connects; throws SocketException when the server cannot even be addressed (no IPv6, no route).</summary>
-    public static UpstreamSocket Open(IPEndPoint server, SourcePorts ports, Action mismatched)
+    public static UpstreamSocket Open(IPEndPoint server, SourcePorts ports, UpstreamReading? reading, Action mismatched)
     {
         var socket = new Socket(server.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
         try
         {
             Bind(socket, ports);
             socket.Connect(server);
-            var upstream = new UpstreamSocket(socket, mismatched);
-            upstream._receiving = upstream.ReceiveAsync();
+            var upstream = new UpstreamSocket(socket, reading, mismatched);
+            if (reading is null) { upstream._receiving = upstream.ReceiveAsync(); }
+            else { reading.Loop.Add(upstream._handle, upstream); }
             return upstream;
+        }
+        catch (Win32Exception e)
+        {
+            socket.Dispose();
+            throw new SocketException(e.NativeErrorCode); // no room in the loop: as bad as no socket
         }
         catch
         {
@@ -61,38 +74,69 @@ internal sealed class UpstreamSocket : IAsyncDisposable
         }
     }
 
-    /// <summary>Sends the query under a fresh random id; null when the socket cannot send or has too much open.</summary>
-    public PendingAsk? TrySend(byte[] query, DnsQuestion question)
+    /// <summary>Sends the query under a fresh random id; null when the socket cannot send or has too much open. <paramref name="observer"/> is told the end.</summary>
+    public PendingAsk? TrySend(byte[] query, DnsQuestion question, IAskObserver? observer)
     {
-        if (_pending.Count >= MaxPending) { return null; }
-        var ask = new PendingAsk(query, question);
-        ushort id;
-        do { id = (ushort)RandomNumberGenerator.GetInt32(ushort.MaxValue + 1); } while (!_pending.TryAdd(id, ask));
-        ask.Id = id;
-        BinaryPrimitives.WriteUInt16BigEndian(query, id);
-        try
+        var ask = new PendingAsk(this, query, question, observer);
+        lock (_gate)
         {
+            if (_pending.Count >= MaxPending) { return null; }
+            do { ask.Id = RandomIds.Next(); } while (!_pending.TryAdd(ask.Id, ask));
             Sent++;
-            _socket.Send(query);
-            return ask;
         }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            _pending.TryRemove(id, out _);
-            return null;
-        }
+        BinaryPrimitives.WriteUInt16BigEndian(query, ask.Id);
+        if (TrySend(query)) { return ask; }
+        Forget(ask);
+        return null;
     }
 
     /// <summary>Nobody waits for this answer any more.</summary>
-    public void Forget(PendingAsk ask) => _pending.TryRemove(new(ask.Id, ask));
+    public void Forget(PendingAsk ask)
+    {
+        lock (_gate)
+        {
+            if (_pending.TryGetValue(ask.Id, out PendingAsk? found) && found == ask) { _pending.Remove(ask.Id); }
+        }
+    }
+
+    /// <summary>Takes what waits. On the loop's thread.</summary>
+    public void Ready()
+    {
+        DatagramReceiver receiver = _reading!.Receiver;
+        int count = receiver.Receive(_handle, out int error);
+        for (int i = 0; i < count; i++) { Take(receiver.Datagram(i)); }
+        if (count < 0 && error is ConnectionRefused or HostUnreachable or NetworkUnreachable or ConnectionReset) { FailAll(); }
+    }
+
+    /// <summary>Closes a socket that a loop reads. Once.</summary>
+    public void Close()
+    {
+        _reading!.Loop.Remove(_handle);
+        _socket.Dispose();
+        FailAll();
+        _stop.Dispose();
+    }
 
     public async ValueTask DisposeAsync()
     {
+        if (_reading is not null) { Close(); return; }
         await _stop.CancelAsync();
         _socket.Dispose();
         await _receiving;
         FailAll();
         _stop.Dispose();
+    }
+
+    private bool TrySend(byte[] query)
+    {
+        try
+        {
+            return _reading is null ? _socket.Send(query) > 0 : DatagramSocket.TrySend(_handle, query);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            return false;
+        }
     }
 
     private static void Bind(Socket socket, SourcePorts ports)
@@ -130,11 +174,16 @@ internal sealed class UpstreamSocket : IAsyncDisposable
     /// <summary>Matches an answer by id and question; what matches nobody is dropped: late, or somebody guessing.</summary>
     private void Take(ReadOnlySpan<byte> reply)
     {
-        if (DnsHeader.TryRead(reply, out DnsHeader header) && _pending.TryGetValue(header.Id, out PendingAsk? ask) && DnsReply.Answers(reply, ask.Query, ask.Question))
+        PendingAsk? ask = null;
+        if (DnsHeader.TryRead(reply, out DnsHeader header))
         {
-            if (_pending.TryRemove(header.Id, out _)) { ask.Done.TrySetResult(reply.ToArray()); }
-            return;
+            lock (_gate)
+            {
+                if (_pending.TryGetValue(header.Id, out ask) && DnsReply.Answers(reply, ask.Query, ask.Question)) { _pending.Remove(header.Id); }
+                else { ask = null; }
+            }
         }
+        if (ask is not null) { ask.End(reply.ToArray()); return; }
         Interlocked.Increment(ref _strays);
         _mismatched();
     }
@@ -142,18 +191,12 @@ internal sealed class UpstreamSocket : IAsyncDisposable
     /// <summary>The kernel reported the server's port closed, or the socket ends: whoever waits moves on at once.</summary>
     private void FailAll()
     {
-        foreach (ushort id in _pending.Keys)
+        PendingAsk[] all;
+        lock (_gate)
         {
-            if (_pending.TryRemove(id, out PendingAsk? ask)) { ask.Done.TrySetResult(null); }
+            all = [.. _pending.Values];
+            _pending.Clear();
         }
+        foreach (PendingAsk ask in all) { ask.End(null); }
     }
-}
-
-/// <summary>One query on its way over one socket. <c>Done</c> carries the answer, or null when the server is unreachable.</summary>
-internal sealed class PendingAsk(byte[] query, DnsQuestion question)
-{
-    public readonly byte[] Query = query;
-    public readonly DnsQuestion Question = question;
-    public readonly TaskCompletionSource<byte[]?> Done = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    public ushort Id;
 }
