@@ -5,7 +5,6 @@ using VmSidecar.Dns;
 using VmSidecar.Linux.Sockets;
 using VmSidecar.Metrics;
 using VmSidecar.TestKit;
-using VmSidecar.Wire.Dns;
 using Xunit;
 
 namespace VmSidecar.Tests.Dns;
@@ -63,7 +62,7 @@ public sealed class UdpServiceTests
         while (ids.Count < Burst)
         {
             int length = await client.ReceiveAsync(reply.AsMemory(), SocketFlags.None, deadline.Token);
-            DnsText text = DnsMessages.Read(reply[..length]);
+            DnsText text = DnsMessages.Read(reply.AsSpan(0, length));
             Assert.Equal(["a.example. 30 A 240.240.0.1"], text.Answers);
             ids.Add(text.Header.Id);
         }
@@ -83,7 +82,7 @@ public sealed class UdpServiceTests
         {
             await client.SendAsync(DnsMessages.Query(name), SocketFlags.None);
             int length = await client.ReceiveAsync(reply.AsMemory(), SocketFlags.None, deadline.Token);
-            Assert.Single(DnsMessages.Read(reply[..length]).Answers);
+            Assert.Single(DnsMessages.Read(reply.AsSpan(0, length)).Answers);
         }
     }
 
