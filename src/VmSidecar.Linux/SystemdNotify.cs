@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 
@@ -7,6 +8,18 @@ namespace VmSidecar.Linux;
 internal sealed class SystemdNotify(string? socketPath) : IDisposable
 {
     private readonly Socket? _socket = string.IsNullOrEmpty(socketPath) ? null : new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+
+    /// <summary>Time after which systemd takes the service for dead unless it is pinged; null: no watchdog is set (WATCHDOG_USEC, sd_watchdog_enabled(3)).</summary>
+    public TimeSpan? WatchdogTimeout { get; init; }
+
+    /// <summary>As systemd set it up for the process <paramref name="processId"/>.</summary>
+    public static SystemdNotify FromEnvironment(IReadOnlyDictionary<string, string> environment, int processId) => new(environment.GetValueOrDefault("NOTIFY_SOCKET"))
+    {
+        WatchdogTimeout = long.TryParse(environment.GetValueOrDefault("WATCHDOG_USEC"), NumberStyles.None, CultureInfo.InvariantCulture, out long microseconds) && microseconds > 0
+            && (environment.GetValueOrDefault("WATCHDOG_PID") is not { Length: > 0 } meant || meant == processId.ToString(CultureInfo.InvariantCulture))
+            ? TimeSpan.FromMicroseconds(microseconds)
+            : null,
+    };
 
     /// <summary>True when systemd listens.</summary>
     public bool IsEnabled => _socket is not null;

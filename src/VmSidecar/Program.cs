@@ -21,6 +21,10 @@ var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xD
     DnsVerb.Create(cli),
     RequestCommand.Create(cli),
     WaitCommand.Create(cli),
+    EnrollCommand.Create(cli),
+    BugReport.Create(cli),
+    LogCommand.Create(cli),
+    CompletionCommand.Create(cli),
     VersionCommand.Create(cli),
 };
 foreach (Command verb in CaptureVerbs.Create(cli)) { root.Add(verb); }

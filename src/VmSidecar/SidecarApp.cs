@@ -96,7 +96,10 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         var readiness = new ReadinessProbe(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, Conditions(dns, stop.Token), host.Time);
         var snapshot = new AgentSnapshot(host.ProcessStart, xds, rotator, envoy, dns);
 
-        await stack.StartAsync(Status(readiness, metrics, envoy, snapshot), startup);                    // probes answer first, last
+        var trouble = new TroubleCodes(xds, rotator, envoy, dns, host.Time);
+        trouble.Register(metrics);
+        StatusServer status = Status(readiness, metrics, envoy, snapshot);
+        await stack.StartAsync(status, startup);                                                         // probes answer first, last
         await stack.StartAsync(rotator, startup);                                                        // begins to ask; waits for nobody
         await stack.StartAsync(new SdsServer(_options.Sds, secrets, rotator.Status, use), startup);       // Envoy's first question
         await stack.StartAsync(xds, startup);                                                            // Envoy's second question
@@ -104,7 +107,9 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         if (_options.Envoy.Enabled) { await stack.StartAsync(envoy, startup); }                           // needs all of the above
         var watch = new ReadinessWatch(readiness, metrics, host.ProcessStart, host.Time, host.Logs.CreateLogger("default"));
         await stack.StartAsync(watch, startup);
-        await stack.StartAsync(new SystemdReporter(host.Systemd, watch.State, _options.ShutdownBudget, host.Time), startup);
+        var pulse = new OwnPulse(() => status.Port, () => dns is null ? null : _options.Dns.Listen[0], host.Time);
+        await stack.StartAsync(new SystemdWatchdog(host.Systemd, pulse.CheckAsync, host.Time, host.Logs.CreateLogger("default")), startup);
+        await stack.StartAsync(new SystemdReporter(host.Systemd, watch.State, trouble.Line, _options.ShutdownBudget, host.Time), startup);
     }
 
     private HealthChecker? Health(EnvoyReadiness? envoy) =>

@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 
 using VmSidecar.Configuration;
+using VmSidecar.Linux;
 using VmSidecar.Linux.Processes;
 using VmSidecar.Logging;
 
@@ -38,7 +39,7 @@ internal static class CaptureVerbs
         void End(PosixSignalContext signal) { signal.Cancel = true; ended.Cancel(); }
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, End), terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, End),
             hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, End);
-        using SidecarLogging logging = SidecarLogging.Open(s_log, cli.Environment.ContainsKey("JOURNAL_STREAM"), out _);
+        using SidecarLogging logging = SidecarLogging.Open(s_log, JournalStream.IsConnected(cli.Environment.GetValueOrDefault("JOURNAL_STREAM")), out _);
         return await act(Make(cli, root, logging), arguments, ended.Token);
     }
 

@@ -39,14 +39,14 @@ internal static partial class RunCommand
             await cli.Error.WriteLineAsync("nothing was started; 'vmsidecar check' shows every setting and its origin");
             return (int)ExitCode.Configuration;
         }
-        bool underSystemd = cli.Environment.ContainsKey("JOURNAL_STREAM");
+        bool underSystemd = JournalStream.IsConnected(cli.Environment.GetValueOrDefault("JOURNAL_STREAM"));
         using SidecarLogging logging = SidecarLogging.Open(options.Log, underSystemd, out string? problem);
         ILogger log = logging.Factory.CreateLogger("default");
         if (problem is not null) { LogProblem(log, problem); }
         Version(log, BuildVersion.Number, BuildVersion.Commit);
         bool addressMissing = options.Node.Addresses is ["127.0.0.1", ..];
         if (!addressMissing) { Introduce(log, options, errors.Where(e => !e.IsToldLater)); }
-        using var systemd = new SystemdNotify(cli.Environment.GetValueOrDefault("NOTIFY_SOCKET"));
+        using var systemd = SystemdNotify.FromEnvironment(cli.Environment, Environment.ProcessId);
         var host = new SidecarHost(TimeProvider.System, logging.Factory, logging.WriteEnvoyLine, systemd, cli.Environment.GetValueOrDefault("PATH", "/usr/bin:/bin"), begin)
         {
             Settled = addressMissing ? startup => SettleAsync(() => ConfigLoad.Read(new HostPaths(root), cli.Environment, flags, new HostNetwork()), options, systemd, log, startup) : null,

@@ -5,11 +5,12 @@ namespace VmSidecar.Status;
 
 /// <summary>
 /// Tells systemd how the service is: READY=1 once it can serve, or after a bounded grace with a degraded status, so that a boot never hangs
-/// on the mesh; STATUS= on each change; STOPPING=1 at the stop. Owned by SidecarApp, started last, stopped first.
+/// on the mesh; STATUS= on each change and once a minute; STOPPING=1 at the stop. Owned by SidecarApp, started last, stopped first.
 /// </summary>
-internal sealed class SystemdReporter(SystemdNotify systemd, Published<ReadinessState> readiness, TimeSpan stopBudget, TimeProvider time) : IComponent, IDisposable
+internal sealed class SystemdReporter(SystemdNotify systemd, Published<ReadinessState> readiness, Func<string> detail, TimeSpan stopBudget, TimeProvider time) : IComponent, IDisposable
 {
     private static readonly TimeSpan Grace = TimeSpan.FromSeconds(60); // below TimeoutStartSec of the unit
+    private static readonly TimeSpan Refresh = TimeSpan.FromMinutes(1); // the detail changes without a change of readiness
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Task _loop = Task.CompletedTask;
@@ -40,14 +41,16 @@ internal sealed class SystemdReporter(SystemdNotify systemd, Published<Readiness
         while (true)
         {
             (ReadinessState? state, Task changed) = readiness.Watch();
-            string status = state is null ? "starting" : state.IsReady ? "ready" : $"degraded: {state.Reason}";
+            string status = $"{(state is null ? "starting" : state.IsReady ? "ready" : $"degraded: {state.Reason}")}; {detail()}";
             if (!told && (state is { IsReady: true } || grace.IsCompleted))
             {
                 systemd.Ready(status);
                 told = true;
             }
             else { systemd.Status(status); }
-            await (told ? changed : Task.WhenAny(changed, grace)).WaitAsync(stop);
+            using var next = CancellationTokenSource.CreateLinkedTokenSource(stop);
+            await Task.WhenAny(changed, told ? Task.Delay(Refresh, time, next.Token) : grace).WaitAsync(stop);
+            await next.CancelAsync();
         }
     }
 }
