@@ -14,6 +14,8 @@ BUILD_TOOLS="clang=clang"
 LAB_TOOLS="ip=iproute2 iptables=iptables nft=nftables conntrack=conntrack curl=curl dig=bind9-dnsutils dnsmasq=dnsmasq-base setpriv=util-linux openssl=openssl ps=procps"
 DEB_TOOLS="dh=debhelper dpkg-buildpackage=dpkg-dev fakeroot=fakeroot lintian=lintian"
 TEST_TOOLS="unbound=unbound python3=python3 dnsperf=dnsperf h2load=nghttp2-client"
+MACHINE_TOOLS="systemd-nspawn=systemd-container debootstrap=debootstrap"
+RPM_TOOLS="rpmbuild=rpm rpmlint=rpmlint"
 
 # Installs what is missing with apt when root; says what to install when not.
 need() {
@@ -42,6 +44,14 @@ sdk() { command -v dotnet >/dev/null 2>&1 || die "the .NET SDK 10 is not on PATH
 
 rid() { case "$(uname -m)" in x86_64) echo linux-x64 ;; aarch64) echo linux-arm64 ;; *) die "no native build for $(uname -m)" ;; esac; }
 
+# VERSION from the environment, else the tag of this very commit (v1.2.3), else the one in Directory.Build.props.
+version() {
+  local tag
+  if [ -n "${VERSION:-}" ]; then echo "$VERSION"
+  elif tag=$(git describe --exact-match --tags --match 'v[0-9]*' 2>/dev/null); then echo "${tag#v}"
+  else sed -n 's|.*<Version>\(.*\)</Version>.*|\1|p' Directory.Build.props; fi
+}
+
 # Native AOT: on net10.0 where the SDK can get that compiler, otherwise on net9.0.
 aot_framework() {
   local kept=out/aot-framework
@@ -62,42 +72,85 @@ publish() {
   local framework; framework=$(aot_framework)
   say "publishing vmsidecar: native AOT on $framework for $(rid)"
   dotnet publish src/VmSidecar/VmSidecar.csproj -c Release -f "$framework" -r "$(rid)" -p:Aot=true -p:ShippedFrameworks="$framework" \
-    -p:SourceRevisionId="$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" -o out/publish -v q
+    -p:Version="$(version)" -p:SourceRevisionId="$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" -o out/publish -v q
   mkdir -p out/bin
   install -m 0755 out/publish/vmsidecar out/bin/vmsidecar
   ln -sfn vmsidecar out/bin/pilot-agent
   ls -l out/bin/vmsidecar | awk '{printf "   out/bin/vmsidecar, %.1f MB\n", $5/1e6}' >&2
 }
 
+# What both kinds of package hold besides the binary: man pages, settings, examples, completions (the binary's own), in $1.
+stage() {
+  local to=$1 binary=$2
+  mkdir -p "$to"/{bin,man,default,examples,completions}
+  install -m 0755 "$binary" "$to/bin/vmsidecar"
+  install -m 0644 packaging/*.[58] "$to/man"
+  install -m 0644 packaging/default/istio "$to/default"
+  install -m 0644 packaging/examples/* systemd/wasm.conf systemd/tproxy.conf "$to/examples"
+  chmod 0755 "$to/examples/apt-repository.sh"
+  "$to/bin/vmsidecar" completion bash >"$to/completions/vmsidecar"
+  "$to/bin/vmsidecar" completion zsh >"$to/completions/_vmsidecar"
+  "$to/bin/vmsidecar" completion fish >"$to/completions/vmsidecar.fish"
+}
+
+# A binary that is already there can be packed as it is: VMSIDECAR_BINARY=FILE
+binary() {
+  if [ -z "${VMSIDECAR_BINARY:-}" ]; then publish; fi
+  [ -x "${VMSIDECAR_BINARY:-out/bin/vmsidecar}" ] || die "no binary at ${VMSIDECAR_BINARY:-out/bin/vmsidecar}"
+}
+
 # Stages the binary, the units and packaging/debian, and lets debhelper make out/vm-sidecar_VERSION_ARCH.deb of them.
 # The bytes depend on the binary, the commit and the tools only: times are the commit's, modes and owners are set here or by debhelper.
 deb() {
-  sdk; need $DEB_TOOLS
-  # A binary that is already there can be packed as it is: VMSIDECAR_BINARY=FILE
-  local binary=${VMSIDECAR_BINARY:-}
-  if [ -z "$binary" ]; then publish; binary=out/bin/vmsidecar; fi
-  local version arch stage=out/deb/vm-sidecar
-  version=$(sed -n 's|.*<Version>\(.*\)</Version>.*|\1|p' Directory.Build.props)
+  sdk; need $DEB_TOOLS; binary
+  local arch number stage=out/deb/vm-sidecar
+  number=$(version)
   arch=$(dpkg --print-architecture)
   export SOURCE_DATE_EPOCH; SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-  rm -rf out/deb; mkdir -p "$stage"/{bin,man,default,examples}
+  rm -rf out/deb; mkdir -p "$stage"
   (
     umask 022
+    stage "$stage" "${VMSIDECAR_BINARY:-out/bin/vmsidecar}"
     cp -r packaging/debian "$stage/debian"
-    install -m 0755 "$binary" "$stage/bin/vmsidecar"
-    install -m 0644 packaging/*.[58] "$stage/man"
-    install -m 0644 packaging/default/istio "$stage/default"
-    install -m 0644 systemd/wasm.conf systemd/tproxy.conf "$stage/examples"
     for unit in istio istio-capture-watch; do install -m 0644 "systemd/$unit.service" "$stage/debian/vm-sidecar.$unit.service"; done
     mkdir "$stage/debian/source"; echo '3.0 (native)' >"$stage/debian/source/format"
-    printf 'vm-sidecar (%s) unstable; urgency=medium\n\n  * Built from commit %s.\n\n -- %s  %s\n' "$version" "$(git rev-parse --short=12 HEAD)" \
+    printf 'vm-sidecar (%s) unstable; urgency=medium\n\n  * Built from commit %s.\n\n -- %s  %s\n' "$number" "$(git rev-parse --short=12 HEAD)" \
       "$(sed -n 's/^Maintainer: //p' packaging/debian/control)" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" >"$stage/debian/changelog"
     cd "$stage"; LC_ALL=C.UTF-8 dpkg-buildpackage -b -us -uc
   ) >out/deb.log 2>&1 || { tail -30 out/deb.log >&2; die "the package could not be built; see out/deb.log"; }
-  local file=vm-sidecar_${version}_$arch.deb
+  local file=vm-sidecar_${number}_$arch.deb
   mv "out/deb/$file" "out/$file"
-  lintian --allow-root --fail-on error "out/$file" >&2 || die "lintian found errors in out/$file"
+  lintian --allow-root --fail-on error,warning "out/$file" >&2 || die "lintian is not content with out/$file"
   ls -l "out/$file" | awk '{printf "   %s, %.1f MB\n", $9, $5/1e6}' >&2
+}
+
+# The same files for rpm's family, built by rpmbuild and looked through by rpmlint.
+rpm_package() {
+  sdk; need $RPM_TOOLS; binary
+  local stage=$PWD/out/rpm/stage files=$PWD/out/rpm/root arch; arch=$(uname -m)
+  rm -rf out/rpm; mkdir -p "$files"/{usr/bin,usr/lib/systemd/system,usr/lib/tmpfiles.d,etc/default,etc/logrotate.d,etc/certs,var/log/istio} \
+    "$files"/usr/share/{man/man5,man/man8,doc/vm-sidecar/examples,bash-completion/completions,zsh/site-functions,fish/vendor_completions.d} \
+    "$files"/var/lib/istio/{envoy,proxy,config,state}
+  ( umask 022
+    stage "$stage" "${VMSIDECAR_BINARY:-out/bin/vmsidecar}"
+    cp "$stage/bin/vmsidecar" "$files/usr/bin/"; ln -s vmsidecar "$files/usr/bin/pilot-agent"
+    install -m 0644 systemd/istio.service systemd/istio-capture-watch.service "$files/usr/lib/systemd/system/"
+    install -m 0644 packaging/debian/vm-sidecar.tmpfiles "$files/usr/lib/tmpfiles.d/vm-sidecar.conf"
+    install -m 0644 "$stage/default/istio" "$files/etc/default/"
+    install -m 0644 packaging/debian/vm-sidecar.istio.logrotate "$files/etc/logrotate.d/istio"
+    install -m 0644 packaging/debian/copyright "$files/usr/share/doc/vm-sidecar/"
+    cp "$stage"/examples/* "$files/usr/share/doc/vm-sidecar/examples/"
+    gzip -9nc "$stage/man/istio-sidecar.5" >"$files/usr/share/man/man5/istio-sidecar.5.gz"
+    gzip -9nc "$stage/man/vmsidecar.8" >"$files/usr/share/man/man8/vmsidecar.8.gz"; ln -s vmsidecar.8.gz "$files/usr/share/man/man8/pilot-agent.8.gz"
+    cp "$stage/completions/vmsidecar" "$files/usr/share/bash-completion/completions/"; ln -s vmsidecar "$files/usr/share/bash-completion/completions/pilot-agent"
+    cp "$stage/completions/_vmsidecar" "$files/usr/share/zsh/site-functions/"; cp "$stage/completions/vmsidecar.fish" "$files/usr/share/fish/vendor_completions.d/"
+    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) rpmbuild -bb --define "_topdir $PWD/out/rpm" --define "stage $files" --define "package_version $(version)" --define "package_arch $arch" \
+      --define "use_source_date_epoch_as_buildtime 1" --define "clamp_mtime_to_source_date_epoch 1" --define "_buildhost vm-sidecar" packaging/rpm/vm-sidecar.spec
+  ) >out/rpm.log 2>&1 || { tail -30 out/rpm.log >&2; die "the rpm could not be built; see out/rpm.log"; }
+  local built; built=$(find out/rpm/RPMS -name '*.rpm'); mv "$built" out/
+  rpmlint -r packaging/rpm/rpmlint.toml "out/$(basename "$built")" >out/rpmlint.log 2>&1 || { cat out/rpmlint.log >&2; die "rpmlint found errors"; }
+  tail -n 1 out/rpmlint.log >&2
+  ls -l "out/$(basename "$built")" | awk '{printf "   %s, %.1f MB\n", $9, $5/1e6}' >&2
 }
 
 lab_build() {
@@ -142,6 +195,35 @@ scenario() {
   else FAILED=$((FAILED + 1)); tail -n 80 out/scenario.log; fi
 }
 
+# The Debian that the package is tried on: debootstrapped once, then kept where every run of this machine finds it. Prints its folder.
+MACHINE_PACKAGES=systemd,systemd-sysv,dbus,iproute2,iptables,nftables,adduser,logrotate,libssl3,ca-certificates,procps,curl,bind9-dnsutils,netbase,ifupdown,cron
+machine_root() {
+  local kept mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+  kept=/var/cache/vmsidecar/bookworm-$(dpkg --print-architecture)-$(cksum <<<"$MACHINE_PACKAGES" | cut -d' ' -f1)
+  if [ ! -d "$kept" ]; then
+    mkdir -p /var/cache/vmsidecar; chmod 0755 /var/cache/vmsidecar
+    ( flock 9; [ -d "$kept" ] || {
+        say "debootstrap of the machine that the package is tried on (once; kept in $kept)"
+        rm -rf "$kept.tmp"
+        debootstrap --variant=minbase --include="$MACHINE_PACKAGES" bookworm "$kept.tmp" "$mirror" >out/debootstrap.log 2>&1 || { tail -5 out/debootstrap.log >&2; exit 1; }
+        rm -rf "$kept.tmp"/var/cache/apt/archives/*.deb; mv "$kept.tmp" "$kept"; }
+    ) 9>/var/cache/vmsidecar/lock || return 1
+  fi
+  echo "$kept"
+}
+
+# The package on booted machines: an upgrade, a crash, a purge. Needs root, for systemd-nspawn.
+machines() {
+  local framework root; framework=$(aot_framework)
+  need $MACHINE_TOOLS $DEB_TOOLS
+  root=$(machine_root) || { echo "no Debian to boot: debootstrap could not fetch one; see out/debootstrap.log"; FAILED=$((FAILED + 1)); return; }
+  say "publishing the test data plane: native too, as the unit's sandbox allows no JIT"
+  dotnet publish tests/VmSidecar.MiniEnvoy/VmSidecar.MiniEnvoy.csproj -c Release -r "$(rid)" -p:Aot=true -p:TargetFramework="$framework" -p:ShippedFrameworks="$framework" -o out/mini-envoy -v q
+  VMSIDECAR_BINARY=out/bin/vmsidecar deb
+  VMSIDECAR_MACHINE_ROOT=$root VMSIDECAR_DEB=$PWD/out/vm-sidecar_$(version)_$(dpkg --print-architecture).deb VMSIDECAR_NATIVE_ENVOY=$PWD/out/mini-envoy/mini-envoy \
+    suite VmSidecar.Package.Tests "$@"
+}
+
 test_all() {
   sdk; need $BUILD_TOOLS $LAB_TOOLS $TEST_TOOLS
   interop_js
@@ -150,6 +232,7 @@ test_all() {
   publish
   for project in VmSidecar.Wire.Tests VmSidecar.Tests VmSidecar.Integration.Tests; do suite "$project"; done
   if [ "$(id -u)" -eq 0 ]; then scenario; else say "scenario skipped: it needs root"; SKIPPED=$((SKIPPED + 1)); fi
+  if [ "$(id -u)" -eq 0 ]; then machines; else say "machines skipped: booting them needs root"; SKIPPED=$((SKIPPED + 1)); fi
   printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
   [ "$FAILED" -eq 0 ]
 }
@@ -204,6 +287,8 @@ help() {
 ./build.sh test           every test
 ./build.sh publish        the native binary at out/bin/vmsidecar, with the link pilot-agent
 ./build.sh deb            the Debian package at out/vm-sidecar_VERSION_ARCH.deb, checked by lintian
+./build.sh rpm            the same as an rpm, checked by rpmlint
+./build.sh machines       only the tests of the package on booted machines (root); after ./build.sh publish
 ./build.sh bench [WHAT]   ratios against named peers, one run; alone: the relay against a direct connection
 ./build.sh fuzz [TARGET...] [SECONDS]  fuzzes the parsers, 30 s of CPU each by default
 ./build.sh fmt            format the code
@@ -218,6 +303,11 @@ case "$verb" in
   test) test_all ;;
   publish) publish ;;
   deb) deb ;;
+  rpm) rpm_package ;;
+  machines)
+    sdk; [ -x out/bin/vmsidecar ] || publish
+    dotnet build tests/VmSidecar.Package.Tests/VmSidecar.Package.Tests.csproj -c Debug -v q -p:ShippedFrameworks=net10.0
+    machines "$@"; [ "$FAILED" -eq 0 ] ;;
   bench) bench "$@" ;;
   fuzz) fuzz "$@" ;;
   fmt) sdk; dotnet format VmSidecar.sln ;;

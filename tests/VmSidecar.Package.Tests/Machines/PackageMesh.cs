@@ -94,7 +94,8 @@ public sealed class PackageMesh : IAsyncLifetime
         await _daemons[0].LineAsync("listening on", Test.Deadline, stop);
         await _daemons[1].LineAsync("started", Test.Deadline, stop);
         Istiod = new IstiodControlClient(control);
-        await Istiod.PostAsync("/mtls?mode=disable", stop); // the peers here have no sidecar; mTLS itself is the lab's subject
+        await Istiod.PostAsync("/mtls?mode=permissive", stop); // the pod here has no sidecar; mTLS between two is the lab's subject
+        await Istiod.PostAsync("/plain?host=" + ScenarioMesh.Host, stop);
         await Network.JoinAsync("pod", MeshNetwork.PodAddress, stop);
         await StartWebAsync(Network.NetnsOf("pod"), "Welcome to the pod!", stop);
         File.Copy(Inputs.Package, Path.Combine(Network.Folder, "vm-sidecar.deb"));

@@ -12,7 +12,7 @@ namespace VmSidecar.TestKit.Istiod.Control;
 
 /// <summary>
 /// Looks into and steers a FakeIstiod from another process: HTTP and JSON on a unix socket. GET entries, streams, violations,
-/// calls; POST route, mtls, push, stop, start, kill, token, rotate-root. Anything else is 404, a bad argument 400.
+/// calls; POST route, mtls, plain, push, stop, start, kill, token, rotate-root. Anything else is 404, a bad argument 400.
 /// </summary>
 internal sealed class IstiodControl(FakeIstiod istiod, string socket) : IAsyncDisposable
 {
@@ -66,6 +66,10 @@ internal sealed class IstiodControl(FakeIstiod istiod, string socket) : IAsyncDi
             case "GET /calls": return ControlJson.Calls(istiod);
             case "POST /route": Route(argument("subset")); break;
             case "POST /mtls": Mtls(argument("mode")); break;
+            case "POST /plain":
+                istiod.Mesh = istiod.Mesh with { PlainHosts = istiod.Mesh.PlainHosts.Add(argument("host")) };
+                istiod.Push("CDS");
+                break;
             case "POST /push": istiod.Push(argument("type") is { Length: > 0 } type ? [type] : []); break;
             case "POST /stop": await istiod.StopAsync(); break;
             case "POST /kill": await istiod.KillAsync(); break;
