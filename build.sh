@@ -148,7 +148,7 @@ rpm_package() {
       --define "use_source_date_epoch_as_buildtime 1" --define "clamp_mtime_to_source_date_epoch 1" --define "_buildhost vm-sidecar" packaging/rpm/vm-sidecar.spec
   ) >out/rpm.log 2>&1 || { tail -30 out/rpm.log >&2; die "the rpm could not be built; see out/rpm.log"; }
   local built; built=$(find out/rpm/RPMS -name '*.rpm'); mv "$built" out/
-  rpmlint -r packaging/rpm/rpmlint.toml "out/$(basename "$built")" >out/rpmlint.log 2>&1 || { cat out/rpmlint.log >&2; die "rpmlint found errors"; }
+  rpmlint -c packaging/rpm/rpmlint.toml "out/$(basename "$built")" >out/rpmlint.log 2>&1 || { cat out/rpmlint.log >&2; die "rpmlint found errors"; }
   tail -n 1 out/rpmlint.log >&2
   ls -l "out/$(basename "$built")" | awk '{printf "   %s, %.1f MB\n", $9, $5/1e6}' >&2
 }
