@@ -31,6 +31,23 @@ public sealed class LifeTests(PackageMesh mesh)
         Assert.Equal("2\n", await vm.RunAsync("pgrep -c -u istio-proxy", Stop));
     }
 
+    [Theory]
+    [InlineData("restart", true)]
+    [InlineData("stop", false)]
+    public async Task While_it_drains_the_rules_stay_for_a_restart_and_are_off_for_a_stop(string verb, bool stay)
+    {
+        await using Machine vm = await mesh.BootAsync(Stop);
+        await Onboarding.InstallAsync(vm, Stop);
+        await vm.RunAsync("echo \"PROXY_CONFIG='terminationDrainDuration: 20s'\" >/var/lib/istio/envoy/sidecar.env; systemctl start istio", Stop);
+        await mesh.RegisteredAsync(vm, Stop);
+        string agent = await vm.RunAsync(Main, Stop);
+        await vm.RunAsync($"systemctl --no-block {verb} istio", Stop);
+        await vm.UntilAsync("the drain", "cat /var/log/istio/istio.log", r => r.Output.Contains("Agent draining Proxy", StringComparison.Ordinal), Stop);
+        string rules = await vm.RunAsync("iptables-save | grep -c ISTIO || true", Stop), answer = (await vm.TryAsync("curl -sS --max-time 5 http://nginx.example.com/", Stop)).Output;
+        Assert.Equal(agent, await vm.RunAsync(Main, Stop)); // it drains still
+        Assert.Equal((stay, stay), (rules != "0\n", answer.StartsWith("Welcome", StringComparison.Ordinal)));
+    }
+
     [Fact]
     public async Task An_agent_killed_at_once_takes_envoy_and_rules_along_and_comes_back()
     {

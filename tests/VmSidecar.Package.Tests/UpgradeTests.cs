@@ -1,5 +1,3 @@
-using System.Globalization;
-
 using VmSidecar.MeshLab.Lab;
 using VmSidecar.Package.Tests.Machines;
 

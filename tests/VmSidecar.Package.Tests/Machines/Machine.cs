@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 using VmSidecar.MeshLab.Lab;
 
 namespace VmSidecar.Package.Tests.Machines;
