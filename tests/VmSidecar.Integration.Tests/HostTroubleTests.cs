@@ -40,14 +40,14 @@ public sealed class HostTroubleTests
         await agent.Log.LineAsync(said);
         if (which == "ends at once")
         {
-            await UntilAsync(() => File.Exists(mark) && File.ReadAllLines(mark).Length >= 3); // tried again
+            await Test.UntilAsync(() => File.Exists(mark) && File.ReadAllLines(mark).Length >= 3); // tried again
             Assert.Contains("cannot bind: in use", await agent.Log.LineAsync("starting it again in"), StringComparison.Ordinal);
         }
         await istiod.UntilAsync(i => i.Streams is [var own] && own.State("NDS") == SyncState.Synced, "names without Envoy");
         await AssertAnswersAsync(agent);
         if (Directory.Exists(binary)) { Directory.Delete(binary); }
         Script(binary, $"touch {mark}.up; exec sleep 1000");
-        await UntilAsync(() => File.Exists(mark + ".up"));
+        await Test.UntilAsync(() => File.Exists(mark + ".up"));
         Assert.Equal(1, agent.Log.Count(said));
         Assert.False(agent.Ended.IsCompleted);
         Assert.Equal(ExitCode.Stopped, await agent.StopAsync());
@@ -87,11 +87,5 @@ public sealed class HostTroubleTests
         File.WriteAllText(path + ".new", $"#!/bin/sh\ncase \"$*\" in *--version*) exit 0;; esac\n{body}\n");
         File.SetUnixFileMode(path + ".new", UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         File.Move(path + ".new", path, overwrite: true);
-    }
-
-    private static async Task UntilAsync(Func<bool> holds)
-    {
-        using var limit = new CancellationTokenSource(Test.Deadline);
-        while (!holds()) { await Task.Delay(TimeSpan.FromMilliseconds(5), TimeProvider.System, limit.Token); }
     }
 }

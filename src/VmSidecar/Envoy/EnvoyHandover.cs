@@ -41,6 +41,9 @@ internal sealed class EnvoyHandover(EnvoyOptions options, EnvoyParts parts, Time
         }
     }
 
+    /// <summary>One that was started and did not take over is not tried again before something else changes.</summary>
+    public void Refuse(EnvoyInputs inputs) => _refused = inputs;
+
     /// <summary>Stage 3. False: it ended, or does not serve in time.</summary>
     public async Task<bool> TakesOverAsync(EnvoyProcess successor, int epoch, CancellationToken stop)
     {

@@ -19,8 +19,7 @@ internal sealed partial class EnvoySupervisor
         try { successor = await SpawnAsync(command, takesPlace: false); }
         catch (ChildStartException e)
         {
-            EnvoyLog.HandoverFailed(log, e.Message);
-            return running;
+            return Failed(running, command, e.Message);
         }
         try
         {
@@ -33,7 +32,13 @@ internal sealed partial class EnvoySupervisor
         }
         await _drain.EndAsync(successor);
         await successor.DrainOutputAsync(time);
-        EnvoyLog.HandoverFailed(log, successor.Words.Explain());
+        return Failed(running, command, successor.Words.Explain());
+    }
+
+    private EnvoyProcess Failed(EnvoyProcess running, EnvoyCommand command, string cause)
+    {
+        _handover.Refuse(command.Inputs);
+        EnvoyLog.HandoverFailed(log, cause);
         return running;
     }
 
