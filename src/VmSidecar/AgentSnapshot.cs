@@ -54,6 +54,7 @@ internal sealed class AgentSnapshot(DateTimeOffset processStart, XdsProxy xds, C
     private static JsonObject? Certificate(IdentityStatus? identity) => identity is null ? null : new()
     {
         ["condition"] = identity.Condition.ToString(),
+        ["source"] = identity.Source,
         ["until"] = Time(identity.CertificateUntil),
         ["tokenUntil"] = Time(identity.TokenUntil),
         ["lastSuccess"] = Time(identity.LastSuccess),

@@ -32,7 +32,7 @@ internal sealed record SidecarHost(
 /// <summary>Builds, starts and stops every component. Nothing else does. Single use.</summary>
 internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDisposable
 {
-    private SidecarOptions _options = options; // read again once, when the network came after us
+    private SidecarOptions _options = options; // read again once, when the network came after us; changed once more by who issues the certificate
     private readonly CancellationTokenSource _quit = new();
     private ComponentStack? _stack;
 
@@ -80,6 +80,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         DnsServer? dns = _options.Dns.Enabled ? new DnsServer(_options.Dns, metrics, host.Time, host.Logs.CreateLogger("dns")) : null;
         if (dns is not null) { await stack.StartAsync(dns, startup); }                                   // names resolve before anything can fail, or wait
         if (host.Settled is { } settled) { _options = await settled(startup); }
+        _options = await new ExternalSds(_options, host.Time, host.Logs.CreateLogger("default")).ApplyAsync(startup);
 
         var istiod = new IstiodAccess(_options.Identity, _options.Xds, host.Time, host.Logs);
         var rotator = new CertificateRotator(_options.Identity, istiod, secrets, trust, use);

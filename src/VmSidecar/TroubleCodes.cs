@@ -30,10 +30,11 @@ internal sealed class TroubleCodes(XdsProxy xds, CertificateRotator rotator, Env
         XdsStatus relay = xds.Status;
         EnvoyState state = envoy.State.Current!;
         string[] codes = [.. Now()];
-        string certificate = rotator.Status.Current?.CertificateUntil is { } until ? $"certificate until {until.UtcDateTime.ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture)} UTC" : "no certificate";
+        string certificate = rotator.Status.Current is { Source: "external SDS" } ? "certificate from an external SDS" : rotator.Status.Current?.CertificateUntil is { } until ? $"certificate until {until.UtcDateTime.ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture)} UTC" : "no certificate";
         string istiod = relay.Owner == XdsStreamOwner.None ? "no istiod" : relay.ServingFrom is null ? "istiod connected" : "istiod connected, Envoy served from disk";
+        string identity = rotator.Status.Current?.Trouble is { Length: > 0 } trouble ? "; " + trouble : ""; // a lapse must show while there is time
         string process = state.HasProcess ? $"envoy pid {state.ProcessId}" : $"envoy {state.Phase}";
-        return $"{(codes.Length == 0 ? "" : $"[{string.Join(' ', codes)}: see vmsidecar doctor] ")}{istiod}; {certificate}; {process}";
+        return $"{(codes.Length == 0 ? "" : $"[{string.Join(' ', codes)}: see vmsidecar doctor] ")}{istiod}; {certificate}; {process}{identity}";
     }
 
     private bool Holds(string code) => code switch

@@ -1,4 +1,5 @@
 using VmSidecar.Benchmarks.Dns;
+using VmSidecar.Benchmarks.Sds;
 using VmSidecar.Benchmarks.Xds;
 
 // One verb per measurement: the first argument names it, the rest are its own.
@@ -8,11 +9,14 @@ return args switch
     ["dns-table", .. string[] rest] => DnsTable.Run(rest),
     ["xds", .. string[] rest] => await RelayBenchmark.RunAsync(rest),
     ["xds-relay", .. string[] rest] => await RelayProgram.RunAsync(rest),
+    ["sds-start", .. string[] rest] => await SdsStart.RunAsync(rest),
+    ["sds-streams"] => await SdsStreams.RunAsync(),
+    ["sds-serve", .. string[] rest] => await SdsServe.RunAsync(rest),
     _ => Usage(),
 };
 
 static int Usage()
 {
-    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS | dns-table HOSTS | xds [ROUNDS] [SMALL] [RELAY] | xds-relay SOCKET ISTIOD ROOTS_PEM STATE");
+    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS | dns-table HOSTS | sds-start [AGENT] | sds-streams | xds [ROUNDS] [SMALL] [RELAY] | xds-relay SOCKET ISTIOD ROOTS_PEM STATE");
     return 2;
 }

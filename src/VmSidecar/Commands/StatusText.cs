@@ -41,11 +41,10 @@ internal static class StatusText
 
     private static void Certificate(StringBuilder text, JsonObject certificate, DateTimeOffset now)
     {
-        Line(text, "certificate", Until(certificate["until"]) is not { } until ? "NONE"
+        Line(text, "certificate", certificate["source"]?.ToString() == "external SDS" ? "from an external SDS" : Until(certificate["until"]) is not { } until ? "NONE"
             : until > now ? $"valid for {Span(until - now)}" : $"EXPIRED {Span(now - until)} ago");
-        if (certificate["condition"]?.ToString() == "Good") { return; }
         Trouble(text, certificate["lastError"]);
-        Trouble(text, certificate["advice"]);
+        Trouble(text, certificate["advice"]); // also while all is well: what will go wrong if nobody acts
     }
 
     private static void Envoy(StringBuilder text, JsonObject envoy, DateTimeOffset now)

@@ -59,6 +59,8 @@ internal sealed record ConfigLoad
             settings.Bool("PILOT_ENABLE_CA_CRL", true) ? paths.At("var/run/secrets/istio/crl/ca-crl.pem") : null, paths)
         {
             KeyProvider = KeyProviderOptions.Read(settings),
+            DemandsExternal = socketFile != "socket",
+            Peers = SdsPeers.Read(settings, paths),
         };
         NodeOptions node = Node(settings, paths, identity, annotations, dns, status, socketFile);
         IdentityOptions credentials = IdentitySettings.Read(settings, paths, identity);

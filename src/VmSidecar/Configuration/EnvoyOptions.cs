@@ -35,6 +35,10 @@ internal sealed record EnvoyOptions
     public int EnvoyStatusPort { get; init; } = 15021;
     public int EnvoyPrometheusPort { get; init; } = 15090;
     public required string SdsSocket { get; init; }
+
+    /// <summary>Where the agent serves file certificates while an external SDS has <see cref="SdsSocket"/>; null: there too.</summary>
+    public string? FilesSdsSocket { get; init; }
+
     public required string XdsSocket { get; init; }
     public required NodeOptions Node { get; init; }
 

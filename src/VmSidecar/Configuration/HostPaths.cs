@@ -10,6 +10,8 @@ internal sealed record HostPaths(string Root)
     public string XdsSocket => At("etc/istio/proxy/XDS");
     public string LegacySdsSocket => At("etc/istio/proxy/SDS");
     public string WorkloadSdsSocket => At("var/run/secrets/workload-spiffe-uds/socket");
+    public string FilesSdsSocket => At("var/run/secrets/credential-uds/files-socket"); // where an external SDS has the workload's
+    public string CredentialSdsSocket => At("var/run/secrets/credential-uds/socket");
     public string Certificates => At("etc/certs");
     public string Token => At("var/run/secrets/tokens/istio-token");
     public string PersistentToken => At("var/lib/istio/tokens/istio-token"); // survives a reboot, unlike /var/run

@@ -12,4 +12,13 @@ namespace VmSidecar.Configuration;
 /// <param name="Metadata">Whole node metadata, JSON object. Read only after start.</param>
 /// <param name="Addresses">The node's IPs in order.</param>
 internal sealed record NodeOptions(
-    string Id, string Cluster, string Region, string Zone, string SubZone, JsonObject Metadata, ImmutableArray<string> Addresses);
+    string Id, string Cluster, string Region, string Zone, string SubZone, JsonObject Metadata, ImmutableArray<string> Addresses)
+{
+    /// <summary>The same node with one more entry of metadata.</summary>
+    public NodeOptions With(string key, string value)
+    {
+        var metadata = (JsonObject)Metadata.DeepClone();
+        metadata[key] = value;
+        return this with { Metadata = metadata };
+    }
+}

@@ -17,6 +17,7 @@ internal static class EnvoyBootstrapClusters
         };
         if (options.StatusPort != 0) { clusters.Add((JsonNode)Local("agent", options.Localhost, options.StatusPort, version)); }
         clusters.Add((JsonNode)Grpc("sds-grpc", options.SdsSocket, version));
+        if (options.FilesSdsSocket is { } files) { clusters.Add((JsonNode)Grpc("sds-files-grpc", files, version)); }
         clusters.Add((JsonNode)Xds(options, version));
         if (EnvoyBootstrapTracing.Cluster(options, version) is { } tracer) { clusters.Add((JsonNode)tracer); }
         if (Remote("envoy_metrics_service", MetricsService(options), options, version) is { } metrics) { clusters.Add((JsonNode)metrics); }

@@ -99,7 +99,7 @@ internal sealed class GrpcChannel : IAsyncDisposable
         {
             using GrpcMessage? second = answer is null ? null : await call.ReadAsync(stop);
             if (second is not null) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Internal, "more than one message in answer to a unary call")); }
-            if (!call.Status.IsOk) { throw new GrpcException(call.Status); }
+            if (!call.Status.IsOk) { throw new GrpcException(call.Status) { IsTransport = call.EndedByTransport }; }
             if (answer is null) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Internal, "no message in answer to a unary call")); }
             return answer;
         }

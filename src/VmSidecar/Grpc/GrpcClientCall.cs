@@ -21,6 +21,8 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
 
     public bool EndedGracefully => End.Graceful;
 
+    public bool EndedByTransport => End.IsTransport;
+
     private GrpcEnd End { get { lock (_gate) { return _end ?? throw new InvalidOperationException("the call has not ended"); } } }
 
     /// <summary>Sends the headers; returns when the stream exists. Throws <see cref="GrpcException"/> when there is no connection.</summary>
@@ -35,7 +37,7 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
             await _response;
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { throw; }
-        catch (Exception e) when (IsTransport(e)) { throw new GrpcException(GrpcFailure.From(e, goodbye()).Status, e); }
+        catch (Exception e) when (IsTransport(e)) { throw Failed(GrpcFailure.From(e, goodbye()), e); }
     }
 
     public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
@@ -97,7 +99,7 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
         }
         catch (Exception e) when (IsTransport(e))
         {
-            throw new GrpcException(_reset.IsCancellationRequested ? Cancelled.Status : GrpcFailure.From(e, goodbye()).Status, e);
+            throw Failed(_reset.IsCancellationRequested ? Cancelled : GrpcFailure.From(e, goodbye()), e);
         }
     }
 
@@ -124,6 +126,8 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
         _reader?.Dispose();
         _reset.Dispose();
     }
+
+    private static GrpcException Failed(GrpcEnd end, Exception cause) => new(end.Status, cause) { IsTransport = end.IsTransport };
 
     private static GrpcEnd Cancelled => new(new GrpcStatus(GrpcStatusCode.Cancelled, "the call was cancelled"), Graceful: true);
 

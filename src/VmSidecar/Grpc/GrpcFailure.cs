@@ -44,7 +44,7 @@ internal static class GrpcFailure
         {
             switch (e)
             {
-                case GrpcException grpc: return new GrpcEnd(grpc.Status, Graceful: false);
+                case GrpcException grpc: return new GrpcEnd(grpc.Status, Graceful: false) { IsTransport = grpc.Status.Code == GrpcStatusCode.Unavailable };
                 case HttpProtocolException protocol when goAway >= 0 && protocol.ErrorCode == goAway: // the goodbye ended it, not a reset
                     return Lost(goAway == 0 ? "transport is closing" : $"received GOAWAY with error code: {Name(goAway)}", goAway);
                 case HttpProtocolException when !goodbye.HasReset: // nobody reset the stream: HttpClient gave the connection up, mostly for want of a sign of life
@@ -64,7 +64,7 @@ internal static class GrpcFailure
 
     private static GrpcEnd Lost(string what, int goAway) => new(
         new GrpcStatus(GrpcStatusCode.Unavailable, goAway == 0 ? $"{what}, received prior goaway: code: NO_ERROR" : what),
-        Graceful: goAway == 0);
+        Graceful: goAway == 0) { IsTransport = true };
 
     private static Exception Innermost(Exception e)
     {
@@ -93,7 +93,12 @@ internal static class GrpcFailure
 }
 
 /// <summary>How a call ended and whether that is an ending to expect from a peer that is well (cancelled, rotated, closed): quiet in the log.</summary>
-internal readonly record struct GrpcEnd(GrpcStatus Status, bool Graceful);
+internal readonly record struct GrpcEnd(GrpcStatus Status, bool Graceful)
+{
+    /// <summary>True when no peer said so: the connection could not be made, or died.</summary>
+    public bool IsTransport { get; init; }
+}
+
 
 /// <summary>What an HTTP/2 peer has said of the end of a connection.</summary>
 /// <param name="GoAway">Error code of its GOAWAY; -1: none came.</param>

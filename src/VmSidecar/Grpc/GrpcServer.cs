@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Security;
 
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
@@ -12,6 +13,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux;
 
 namespace VmSidecar.Grpc;
 
@@ -28,6 +30,9 @@ internal sealed record GrpcServerOptions(
     Func<SslServerAuthenticationOptions>? Tls,
     int MaxReceive)
 {
+    /// <summary>Whether a local user may connect to <see cref="UnixSocket"/>, by uid; null: everybody.</summary>
+    public Func<uint, bool>? AllowsUser { get; init; }
+
     /// <summary>What the Date header of answers says, null for none; unset: the time, as Kestrel writes it.</summary>
     public Func<DateTimeOffset?>? Date { get; init; }
 
@@ -96,8 +101,16 @@ internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<
         kestrel.Limits.Http2.InitialConnectionWindowSize = 4 * 1024 * 1024;
         kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30); // a peer that vanished without a word
         kestrel.Limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
-        if (options.UnixSocket is { } path) { kestrel.ListenUnixSocket(path, listen => listen.Protocols = HttpProtocols.Http2); }
+        if (options.UnixSocket is { } path) { kestrel.ListenUnixSocket(path, ConfigureUnix); }
         if (options.EndPoint is { } endPoint) { kestrel.Listen(endPoint, ConfigureTcp); }
+    }
+
+    private void ConfigureUnix(ListenOptions listen)
+    {
+        listen.Protocols = HttpProtocols.Http2;
+        if (options.AllowsUser is not { } allows) { return; }
+        listen.Use(next => connection => // before HTTP: whoever may not ask is not even heard
+            connection.Features.Get<IConnectionSocketFeature>() is { } feature && PeerCredentials.Of(feature.Socket) is { } peer && !allows(peer.UserId) ? Task.CompletedTask : next(connection));
     }
 
     private void ConfigureTcp(ListenOptions listen)

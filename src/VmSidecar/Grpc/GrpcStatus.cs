@@ -40,4 +40,7 @@ internal sealed class GrpcException(GrpcStatus status, Exception? cause = null) 
 {
     /// <summary>How the call ended.</summary>
     public GrpcStatus Status { get; } = status;
+
+    /// <summary>True when no peer said so: the connection could not be made, or died.</summary>
+    public bool IsTransport { get; init; }
 }

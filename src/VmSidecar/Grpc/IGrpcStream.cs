@@ -31,6 +31,9 @@ internal interface IGrpcClientCall : IGrpcStream, IAsyncDisposable
 
     /// <summary>True for an ending to expect from a peer that is well: OK, CANCELLED, a planned goodbye (GOAWAY NO_ERROR), a closed connection. Valid together with <see cref="Status"/>.</summary>
     bool EndedGracefully => Status.IsOk;
+
+    /// <summary>True when the peer did not say <see cref="Status"/>: the connection died. Valid together with it.</summary>
+    bool EndedByTransport => false;
 }
 
 /// <summary>The server's side of one call. The handler's return value becomes the trailers.</summary>

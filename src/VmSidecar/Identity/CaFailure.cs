@@ -42,8 +42,8 @@ internal sealed record CaFailure(CaFailureReason Reason, GrpcStatus Status, bool
         GrpcStatusCode.Unavailable when failure.Status.Message.Contains("istiod is not trusted", StringComparison.Ordinal)
             || failure.Status.Message.Contains("missing a root certificate", StringComparison.Ordinal) => new(CaFailureReason.NotTrusted, failure.Status, false),
         // A refused name, port or route fails while connecting; what dies later, with our certificate shown, may have died of it.
-        GrpcStatusCode.Unavailable when presentedCertificate && !IsBeforeCredentials(failure.Status.Message) => new(CaFailureReason.CertificateRefused, failure.Status, true),
-        GrpcStatusCode.Unavailable => new(CaFailureReason.Unreachable, failure.Status, true),
+        GrpcStatusCode.Unavailable when presentedCertificate && failure.IsTransport && !IsBeforeCredentials(failure.Status.Message) => new(CaFailureReason.CertificateRefused, failure.Status, true),
+        GrpcStatusCode.Unavailable => new(failure.IsTransport ? CaFailureReason.Unreachable : CaFailureReason.Busy, failure.Status, true),
         GrpcStatusCode.Unauthenticated or GrpcStatusCode.PermissionDenied => new(CaFailureReason.Unauthenticated, failure.Status, false),
         GrpcStatusCode.ResourceExhausted or GrpcStatusCode.Aborted or GrpcStatusCode.Internal => new(CaFailureReason.Busy, failure.Status, true),
         GrpcStatusCode.DeadlineExceeded => new(CaFailureReason.Timeout, failure.Status, false),

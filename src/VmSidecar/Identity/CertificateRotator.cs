@@ -124,7 +124,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         {
             if (_tokenSource is not null) { await _tokenSource.RefreshAsync(_alarm.IsUnauthenticated, stop); }
             (string? anchors, Task trustChanged) = _trust.Anchors.Watch();
-            await MergeRootsAsync(anchors, stop);
+            await MergeRootsAsync(anchors);
             _alarm.Look(_secrets.Current, _schedule.Failures, _schedule.RenewAt);
             TimeSpan due = _schedule.Due(_secrets.Current);
             if (due <= TimeSpan.Zero)
@@ -188,7 +188,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         int failures = _schedule.Failures;
         _schedule.Issued(fresh);
         _secrets.Set(fresh);
-        await _files.WriteAsync(fresh, stop);
+        await _files.WriteAsync(fresh, CancellationToken.None); // a set begun is finished, also at the stop
         _alarm.CheckClock(fresh, result);
         _alarm.Succeeded(fresh, failures, _schedule.RenewAt);
     }
@@ -203,7 +203,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
     }
 
     /// <summary>New anchors reach peers at once, without a new leaf.</summary>
-    private async Task MergeRootsAsync(string? anchors, CancellationToken stop)
+    private async Task MergeRootsAsync(string? anchors)
     {
         if (_secrets.Current is not { } held) { return; }
         string merged = Merged(anchors);
@@ -211,7 +211,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         _log.RootChanged();
         WorkloadSecrets changed = held with { RootsPem = merged };
         _secrets.Set(changed);
-        await _files.WriteAsync(changed, stop);
+        await _files.WriteAsync(changed, CancellationToken.None);
     }
 
     private string Merged(string? anchors) => PemBundle.Merge([_caRoots, anchors ?? "", .. _options.ExtraRoots]);

@@ -15,14 +15,23 @@ internal sealed class FileChanges : IDisposable
 
     private readonly string[] _files;
     private readonly TimeProvider _time;
-    private readonly Dictionary<string, FileSystemWatcher> _watchers = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, IDisposable> _watchers = new(StringComparer.Ordinal);
 
     // Bound 1, written by watchers' threads, read by the one waiting: a full queue already says "look", so more is dropped.
     private readonly Channel<bool> _events = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
+    private readonly HashSet<string> _failed = new(StringComparer.Ordinal);
+    private readonly Action<string, string>? _unwatched;
+    private readonly Func<string, IDisposable> _watch;
     private string _last;
 
-    public FileChanges(IEnumerable<string?> files, TimeProvider time)
+    /// <param name="files">Followed; nulls are left out.</param>
+    /// <param name="time">For the regular look and the settling.</param>
+    /// <param name="unwatched">Told once of each folder that cannot be watched, and why.</param>
+    /// <param name="watch">Watches a folder; null: by inotify.</param>
+    public FileChanges(IEnumerable<string?> files, TimeProvider time, Action<string, string>? unwatched = null, Func<string, IDisposable>? watch = null)
     {
+        _unwatched = unwatched;
+        _watch = watch ?? Watch;
         _files = [.. files.OfType<string>().Select(Path.GetFullPath)];
         _time = time;
         Arm(); // before the first look, so that nothing falls between
@@ -46,7 +55,7 @@ internal sealed class FileChanges : IDisposable
 
     public void Dispose()
     {
-        foreach (FileSystemWatcher watcher in _watchers.Values) { watcher.Dispose(); }
+        foreach (IDisposable watcher in _watchers.Values) { watcher.Dispose(); }
         _watchers.Clear();
     }
 
@@ -72,8 +81,11 @@ internal sealed class FileChanges : IDisposable
         }
         foreach (string folder in wanted.Where(f => !_watchers.ContainsKey(f)))
         {
-            try { _watchers[folder] = Watch(folder); }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException) { } // the regular look stands in
+            try { _watchers[folder] = _watch(folder); }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException) // the regular look stands in
+            {
+                if (Directory.Exists(folder) && _failed.Add(folder)) { _unwatched?.Invoke(folder, e.Message); }
+            }
         }
     }
 

@@ -113,8 +113,8 @@ internal sealed partial class IstiodAccess : IIstiodAccess
         return new SslClientAuthenticationOptions
         {
             TargetHost = name,
-            EnabledSslProtocols = TlsPolicy.Protocols(_identity.Compliance),
-            CipherSuitesPolicy = TlsPolicy.Suites(_identity.Compliance),
+            EnabledSslProtocols = CompliancePolicy.Protocols(_identity.Compliance),
+            CipherSuitesPolicy = CompliancePolicy.Suites(_identity.Compliance),
             CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
             ApplicationProtocols = [SslApplicationProtocol.Http2],
             AllowTlsResume = false, // a resumed session would keep the identity of the old certificate

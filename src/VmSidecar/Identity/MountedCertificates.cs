@@ -30,7 +30,7 @@ internal sealed partial class MountedCertificates(
         while (true)
         {
             (string? anchors, Task trustChanged) = trust.Anchors.Watch();
-            if (Read(text => roots(text, anchors)) is { } fresh) { await output.WriteAsync(fresh, stop); }
+            if (Read(text => roots(text, anchors)) is { } fresh) { await output.WriteAsync(fresh, CancellationToken.None); }
             do { Look(); }
             while (!await SleptAsync(changed, trustChanged, stop));
             if (changed.IsCompleted)

@@ -46,7 +46,7 @@ internal sealed class DeltaDialect(SecretContext use) : ISecretDialect
         {
             SystemVersionInfo = SecretMessages.NextVersion(use.Time.GetUtcNow()), TypeUrl = SecretMessages.TypeUrl, Nonce = _lastNonce, RemovedResources = { _removed },
         };
-        response.Resources.AddRange(secrets.Select(s => new Resource { Name = s.Name, Version = VersionOf(s.Value), Resource_ = SecretMessages.Encode(s.Name, s.Value, use.Catalog.CrlFile, use.Catalog.KeyProvider) }));
+        response.Resources.AddRange(secrets.Select(s => new Resource { Name = s.Name, Version = VersionOf(s.Value, use.Catalog.Crl), Resource_ = SecretMessages.Encode(s.Name, s.Value, use.Catalog.Crl.File, use.Catalog.KeyProvider) }));
         _removed.Clear();
         if (secrets.Count > 0) { use.Log.Pushed(secrets); }
         use.Meters.Pushes.Add();
@@ -54,8 +54,8 @@ internal sealed class DeltaDialect(SecretContext use) : ISecretDialect
     }
 
     /// <summary>A version that tells content apart without telling anything of it: it goes over the wire and into Envoy's config dump.</summary>
-    internal static string VersionOf(SecretValue value) =>
-        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(value.ChainPem + "\0" + value.RootsPem)).AsSpan(0, 8));
+    internal static string VersionOf(SecretValue value, CrlState crl) => Convert.ToHexStringLower(
+        SHA256.HashData(Encoding.UTF8.GetBytes(value.ChainPem + "\0" + value.RootsPem + (value.RootsPem is null ? "" : crl.Stamp))).AsSpan(0, 8));
 
     /// <summary>In delta an acknowledgement changes nothing; only a rejection is worth a word.</summary>
     private void Judge(DeltaDiscoveryRequest asked)
@@ -77,6 +77,6 @@ internal sealed class DeltaDialect(SecretContext use) : ISecretDialect
                 _removed.Add(name);
             }
         }
-        foreach ((string name, string version) in asked.InitialResourceVersions) { use.Watch.AlreadyHas(name, value => VersionOf(value) == version); }
+        foreach ((string name, string version) in asked.InitialResourceVersions) { use.Watch.AlreadyHas(name, value => VersionOf(value, use.Catalog.Crl) == version); }
     }
 }

@@ -22,7 +22,7 @@ internal sealed class FileFeed : ISecretFeed, IDisposable
     {
         (_name, _log, _meters) = (name, log, meters);
         foreach (string file in name.Files) { log.Watching(file); }
-        _changes = new FileChanges(name.Files, time); // before the first reading, so that no change falls between
+        _changes = new FileChanges(name.Files, time, NoteUnwatched); // before the first reading, so that no change falls between
         Read();
     }
 
@@ -42,6 +42,12 @@ internal sealed class FileFeed : ISecretFeed, IDisposable
     }
 
     public void Dispose() => _changes.Dispose();
+
+    private void NoteUnwatched(string folder, string problem)
+    {
+        _log.CannotWatch(folder, problem);
+        _meters.WatcherFailures.Add();
+    }
 
     private void Read()
     {

@@ -1,23 +1,28 @@
+using System.Collections.Concurrent;
+
 using VmSidecar.Configuration;
 using VmSidecar.Grpc;
 using VmSidecar.Identity;
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux;
 using VmSidecar.Metrics;
 
 namespace VmSidecar.Sds;
 
 /// <summary>Serves secrets to Envoy on unix sockets: the path of newer bootstraps and that of 1.10. Owns the sockets; each call is a <see cref="SecretSession"/>. Envoy's first question goes here.</summary>
-internal sealed class SdsServer : IComponent
+internal sealed class SdsServer : IComponent, IDisposable
 {
     private const string Service = "/envoy.service.secret.v3.SecretDiscoveryService/";
 
     private readonly SecretCatalog _catalog;
     private readonly SecretFiles _files;
+    private readonly CrlWatch _crl;
     private readonly SecretLog _log;
     private readonly SecretMeters _meters;
     private readonly TimeProvider _time;
     private readonly GrpcServer[] _servers;
     private readonly SdsOptions _options;
+    private readonly ConcurrentDictionary<uint, bool> _refused = new(); // told already; at most as many as the host has users
     private long _connections;
 
     public SdsServer(SdsOptions options, Published<WorkloadSecrets> secrets, Published<IdentityStatus> status, Instruments use)
@@ -26,7 +31,8 @@ internal sealed class SdsServer : IComponent
         _log = new SecretLog(use.Logs, use.Time);
         _meters = new SecretMeters(use.Metrics);
         _files = new SecretFiles(options.Root, _log, _meters, use.Time);
-        _catalog = new SecretCatalog(options, secrets, status, _files);
+        _crl = new CrlWatch(options.CrlFile, use.Time);
+        _catalog = new SecretCatalog(options, secrets, status, _files, _crl);
         _time = use.Time;
         var methods = new Dictionary<string, GrpcHandler>(StringComparer.Ordinal)
         {
@@ -34,7 +40,7 @@ internal sealed class SdsServer : IComponent
             [Service + "DeltaSecrets"] = (call, aborted) => ServeAsync(call, context => new DeltaDialect(context), aborted),
             [Service + "FetchSecrets"] = (_, _) => Task.FromResult(new GrpcStatus(GrpcStatusCode.Unimplemented, "FetchSecrets not implemented")),
         };
-        _servers = [.. options.Sockets.Select(path => new GrpcServer(GrpcServerOptions.OnSocket("sds", path), methods, use.Logs.CreateLogger("sds")))];
+        _servers = [.. options.Sockets.Select(path => new GrpcServer(GrpcServerOptions.OnSocket("sds", path) with { AllowsUser = Allows }, methods, use.Logs.CreateLogger("sds")))];
     }
 
     public string Name => "sds";
@@ -43,6 +49,7 @@ internal sealed class SdsServer : IComponent
 
     public async Task StartAsync(CancellationToken startup)
     {
+        _crl.Start();
         foreach (GrpcServer server in _servers) { await server.StartAsync(startup); }
         _log.Starting(_options.Sockets);
     }
@@ -50,8 +57,19 @@ internal sealed class SdsServer : IComponent
     public async Task StopAsync(CancellationToken hard)
     {
         await Task.WhenAll(_servers.Select(s => s.StopAsync(hard)));
+        await _crl.EndAsync();
         await _files.CloseAsync(); // after the streams, which hold leases
     }
+
+    private bool Allows(uint user)
+    {
+        if (_options.Allows(user, PeerCredentials.OwnUserId)) { return true; }
+        _meters.RefusedPeers.Add();
+        if (_refused.TryAdd(user, true)) { _log.RefusedUser(user); }
+        return false;
+    }
+
+    public void Dispose() => _crl.Dispose();
 
     private async Task<GrpcStatus> ServeAsync(IGrpcServerCall call, Func<SecretContext, ISecretDialect> dialect, CancellationToken aborted)
     {

@@ -45,6 +45,10 @@ internal sealed partial class SecretLog(ILoggerFactory logs, TimeProvider time)
 
     public void FileFailed(string name, string problem) => FileFailedLine(_cache, name, problem);
 
+    public void CannotWatch(string folder, string problem) => CannotWatchLine(_cache, folder, problem);
+
+    public void RefusedUser(uint user) => RefusedUserLine(_sds, user);
+
     public void BrokenRoots(string file, int broken) => BrokenRootsLine(_cache, file, broken);
 
     [LoggerMessage(1, LogLevel.Information, "Starting default Istio SDS Server")]
@@ -88,6 +92,12 @@ internal sealed partial class SecretLog(ILoggerFactory logs, TimeProvider time)
 
     [LoggerMessage(14, LogLevel.Error, "resource:{Name} failed to generate secret for proxy from file: {Problem}")]
     private static partial void FileFailedLine(ILogger log, string name, string problem);
+
+    [LoggerMessage(16, LogLevel.Error, "failed to watch {Folder} for file certificates: {Problem}. They are looked at every half minute instead; raise fs.inotify.max_user_watches or max_user_instances")]
+    private static partial void CannotWatchLine(ILogger log, string folder, string problem);
+
+    [LoggerMessage(17, LogLevel.Warning, "refused a client of user {User}: VMSIDECAR_SDS_PEERS does not name it")]
+    private static partial void RefusedUserLine(ILogger log, uint user);
 
     [LoggerMessage(15, LogLevel.Error, "failed to parse some certs from file {File}: {Broken} left out")]
     private static partial void BrokenRootsLine(ILogger log, string file, int broken);

@@ -14,6 +14,8 @@ internal sealed class SecretMeters
         Requests = metrics.Counter("sds_requests", "Requests read by SDS.");
         Pushes = metrics.Counter("sds_pushes", "Responses sent by SDS.");
         FileFailures = metrics.Counter("num_file_secret_failures_total", "Readings of certificate files that failed.");
+        WatcherFailures = metrics.Counter("num_file_watcher_failures_total", "Folders of certificate files that could not be watched; they are looked at every half minute instead.");
+        RefusedPeers = metrics.Counter("sds_refused_peers", "Connections of users that VMSIDECAR_SDS_PEERS does not name.");
         metrics.Observe("sds_streams", "SDS streams open now.", () => Streams);
     }
 
@@ -27,6 +29,10 @@ internal sealed class SecretMeters
     public Counter Pushes { get; }
 
     public Counter FileFailures { get; }
+
+    public Counter WatcherFailures { get; }
+
+    public Counter RefusedPeers { get; }
 
     /// <summary>Streams open now.</summary>
     public int Streams => Volatile.Read(ref _streams);

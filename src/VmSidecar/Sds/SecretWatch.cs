@@ -3,9 +3,9 @@ namespace VmSidecar.Sds;
 /// <summary>What one stream subscribes to, what it was last sent, and what it is owed. Used by its session's loop only; not thread-safe.</summary>
 internal sealed class SecretWatch(SecretCatalog catalog)
 {
-    private static readonly Task Never = new TaskCompletionSource().Task;
     private readonly Dictionary<string, Subscription> _names = new(StringComparer.Ordinal);
     private readonly List<string> _owed = [];
+    private Task? _changed;
 
     /// <summary>Names subscribed to.</summary>
     public IReadOnlyCollection<string> Names => _names.Keys;
@@ -27,7 +27,7 @@ internal sealed class SecretWatch(SecretCatalog catalog)
             if (!catalog.TryOpen(name, out ISecretFeed? feed)) { return false; }
             _names[name] = known = new Subscription(feed);
         }
-        known.Sent = null;
+        (known.Sent, _changed) = (null, null);
         if (!_owed.Contains(name)) { _owed.Add(name); }
         return true;
     }
@@ -36,6 +36,7 @@ internal sealed class SecretWatch(SecretCatalog catalog)
     public void Remove(string name)
     {
         _owed.Remove(name);
+        _changed = null;
         if (_names.Remove(name, out Subscription? gone)) { (gone.Feed as IDisposable)?.Dispose(); }
     }
 
@@ -50,7 +51,7 @@ internal sealed class SecretWatch(SecretCatalog catalog)
     {
         if (_names.TryGetValue(name, out Subscription? known) && known.Feed.Watch().Value is { } value && same(value))
         {
-            known.Sent = value;
+            (known.Sent, known.SentCrl) = (value, catalog.Crl.Stamp);
             _owed.Remove(name);
         }
     }
@@ -68,7 +69,7 @@ internal sealed class SecretWatch(SecretCatalog catalog)
         }
         if (ready.Count > 0 && ready.Count == _owed.Count) { _owed.Clear(); }
         else { ready = [.. Changes().Take(1)]; }
-        foreach ((string name, SecretValue value) in ready) { _names[name].Sent = value; }
+        foreach ((string name, SecretValue value) in ready) { (_names[name].Sent, _names[name].SentCrl) = (value, catalog.Crl.Stamp); }
         return ready;
     }
 
@@ -76,16 +77,26 @@ internal sealed class SecretWatch(SecretCatalog catalog)
         from pair in _names
         where !_owed.Contains(pair.Key)
         let value = pair.Value.Feed.Watch().Value
-        where value is not null && !value.SameContent(pair.Value.Sent)
+        where value is not null && (!value.SameContent(pair.Value.Sent) || (value.RootsPem is not null && pair.Value.SentCrl != catalog.Crl.Stamp))
         select (pair.Key, value);
 
     /// <summary>Ends when any subscribed value may have changed. Taken before <see cref="Next"/> is asked, so that no change falls between.</summary>
-    public Task Changed() => Task.WhenAny(_names.Values.Select(s => s.Feed.Watch().Changed).DefaultIfEmpty(Never));
+    public Task Changed()
+    {
+        // One wait at a time: a client that only talks must not heap up waits on values that do not change.
+        if (_changed is null || _changed.IsCompleted) { _changed = Any(); }
+        return _changed;
+    }
+
+    private Task<Task> Any() => Task.WhenAny(_names.Values.Select(s => s.Feed.Watch().Changed).Append(catalog.CrlChanged()));
 
     private sealed class Subscription(ISecretFeed feed)
     {
         public ISecretFeed Feed => feed;
 
         public SecretValue? Sent { get; set; }
+
+        /// <summary>Stamp of the CRL that went with it.</summary>
+        public string SentCrl { get; set; } = "";
     }
 }

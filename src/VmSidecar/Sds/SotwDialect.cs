@@ -34,7 +34,7 @@ internal sealed class SotwDialect(SecretContext use) : ISecretDialect
         if (secrets.Count == 0) { return null; }
         _lastNonce = SecretMessages.NextNonce();
         var response = new DiscoveryResponse { VersionInfo = SecretMessages.NextVersion(use.Time.GetUtcNow()), TypeUrl = SecretMessages.TypeUrl, Nonce = _lastNonce };
-        response.Resources.AddRange(secrets.Select(s => SecretMessages.Encode(s.Name, s.Value, use.Catalog.CrlFile, use.Catalog.KeyProvider)));
+        response.Resources.AddRange(secrets.Select(s => SecretMessages.Encode(s.Name, s.Value, use.Catalog.Crl.File, use.Catalog.KeyProvider)));
         use.Log.Pushed(secrets);
         use.Meters.Pushes.Add();
         return response.ToByteArray();

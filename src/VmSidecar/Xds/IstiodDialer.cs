@@ -15,7 +15,7 @@ internal sealed class IstiodDialer(IIstiodAccess access, string address, int max
         {
             return new DialedCall(await channel.OpenAsync(method, access.XdsMetadata(), stop), channel, access);
         }
-        catch (GrpcException e) when (e.Status.Code == GrpcStatusCode.Unavailable && !CaFailure.IsBeforeCredentials(e.Status.Message))
+        catch (GrpcException e) when (e.IsTransport && !CaFailure.IsBeforeCredentials(e.Status.Message))
         {
             access.NoteLostConnection(); // TLS 1.2 refuses a client certificate within the handshake, or just after
             await channel.DisposeAsync();
@@ -37,6 +37,8 @@ internal sealed class IstiodDialer(IIstiodAccess access, string address, int max
 
         public bool EndedGracefully => call.EndedGracefully;
 
+        public bool EndedByTransport => call.EndedByTransport;
+
         public async ValueTask<int> BeginReadAsync(CancellationToken stop)
         {
             int length = await call.BeginReadAsync(stop);
@@ -46,7 +48,7 @@ internal sealed class IstiodDialer(IIstiodAccess access, string address, int max
                 _answered = true;
                 access.NoteAnswered();
             }
-            else if (call.Status.Code == GrpcStatusCode.Unavailable) { access.NoteLostConnection(); } // TLS 1.3 refuses after the handshake
+            else if (call.EndedByTransport) { access.NoteLostConnection(); } // TLS 1.3 refuses after the handshake
             return length;
         }
 

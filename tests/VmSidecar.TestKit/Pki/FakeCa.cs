@@ -10,6 +10,7 @@ internal sealed class FakeCa(TimeProvider time, FakeCaOptions? options = null)
     private readonly Lock _gate = new();
     private Signer _signer = Signer.New(time, (options ?? new()).TrustDomain, (options ?? new()).Intermediates, 1);
     private X509Certificate2Collection _roots = [];
+    private Signer? _announced;
     private int _generation = 1;
 
     public FakeCaOptions Options { get; set; } = options ?? new();
@@ -26,13 +27,24 @@ internal sealed class FakeCa(TimeProvider time, FakeCaOptions? options = null)
     /// <summary>The root bundle: the last element of every chain, the content of config map istio-ca-root-cert.</summary>
     public string RootsPem => string.Concat(Roots.Select(Pem));
 
-    /// <summary>A new root signs from now on. The old ones stay in the bundle if <paramref name="keepOld"/>; else only the new one is trusted and sent.</summary>
+    /// <summary>A new root, or the announced one, signs from now on. The old ones stay in the bundle if <paramref name="keepOld"/>; else only the new one is trusted and sent.</summary>
     public void RotateRoot(bool keepOld)
     {
         lock (_gate)
         {
-            _roots = keepOld ? [_signer.Root, .. _roots] : [];
-            _signer = Signer.New(time, Options.TrustDomain, Options.Intermediates, ++_generation);
+            Signer next = _announced ?? Signer.New(time, Options.TrustDomain, Options.Intermediates, ++_generation);
+            _roots = keepOld ? [_signer.Root, .. _roots.Where(r => !r.Equals(next.Root))] : [];
+            (_signer, _announced) = (next, null);
+        }
+    }
+
+    /// <summary>Makes the next root and puts it into the bundle; the present one goes on signing until <see cref="RotateRoot"/>. The first step of a planned rollover.</summary>
+    public void AnnounceRoot()
+    {
+        lock (_gate)
+        {
+            _announced = Signer.New(time, Options.TrustDomain, Options.Intermediates, ++_generation);
+            _roots = [.. _roots, _announced.Root];
         }
     }
 

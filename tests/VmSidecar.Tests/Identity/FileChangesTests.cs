@@ -84,4 +84,23 @@ public sealed class FileChangesTests
         act();
         await changed.WaitAsync(Test.Deadline);
     }
+
+    [Fact]
+    public async Task A_folder_that_cannot_be_watched_is_told_once_and_its_files_are_looked_at_all_the_same()
+    {
+        using var folder = new Folder();
+        var time = new ManualTimeProvider();
+        List<string> told = [];
+        File.WriteAllText(folder.At("f"), "1");
+        using var changes = new FileChanges([folder.At("f")], time, (where, why) => told.Add($"{where}: {why}"), _ => throw new IOException("The configured user limit on the number of inotify watches has been reached"));
+        Task changed = changes.ChangedAsync(CancellationToken.None);
+        File.WriteAllText(folder.At("f"), "2");
+        while (!changed.IsCompleted)
+        {
+            Task<TimeSpan> timer = time.NextTimerAsync(Test.Deadline);
+            if (await Task.WhenAny(changed, timer) == timer) { time.Advance(await timer); }
+        }
+        await changed;
+        Assert.Equal([$"{folder.Path}: The configured user limit on the number of inotify watches has been reached"], told);
+    }
 }

@@ -3,6 +3,7 @@ using VmSidecar.Grpc;
 using VmSidecar.Identity;
 using VmSidecar.TestKit;
 using VmSidecar.TestKit.Istiod.Ads;
+using VmSidecar.TestKit.Istiod.Authentication;
 using VmSidecar.TestKit.Pki;
 using VmSidecar.Xds;
 
@@ -116,5 +117,37 @@ public sealed class OtherSourcesTests
         bench.Boot();
         await bench.FirstAsync();
         Assert.Equal("Bearer " + File.ReadAllText(bench.Folder.At("kept")), bench.Istiod.Ca.Calls.Single().Authorization);
+    }
+
+    [Fact]
+    public async Task An_istiod_that_is_not_ready_is_not_taken_for_one_that_refuses_the_certificate()
+    {
+        await using RotatorBench bench = await RotatorBench.ProvisionedAsync();
+        await bench.FirstAsync();
+        bench.Advance(TimeSpan.FromHours(2)); // the token has ended, as on every VM after its first hour
+        bench.Istiod.IsReady = false;
+        var dialer = new IstiodDialer(bench.Access, bench.Istiod.Target, 1024 * 1024);
+        await using (IGrpcClientCall early = await dialer.OpenAsync(AdsService.Sotw, CancellationToken.None))
+        {
+            Assert.Null(await early.ReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline));
+            Assert.Equal(GrpcStatusCode.Unavailable, early.Status.Code);
+        }
+        bench.Istiod.IsReady = true;
+        await using IGrpcClientCall second = await dialer.OpenAsync(AdsService.Sotw, CancellationToken.None);
+        await second.SendAsync(new byte[] { 0x0A, 0x00 }, CancellationToken.None);
+        Assert.Null(await second.ReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline));
+        Assert.Equal(GrpcStatusCode.InvalidArgument, second.Status.Code); // let in by its certificate
+        Assert.False(bench.Logged("istiod refused the client certificate"));
+    }
+
+    [Fact]
+    public async Task A_ca_that_cannot_sign_now_is_shown_the_certificate_again()
+    {
+        await using RotatorBench bench = await RotatorBench.ProvisionedAsync();
+        await bench.FirstAsync();
+        for (int i = 0; i < 2; i++) { bench.Istiod.Ca.Scripts.Enqueue(new CaScript.Fail(GrpcStatusCode.Unavailable, "CA is not ready")); }
+        await bench.UntilAsync(_ => bench.Calls >= 4);
+        Assert.All(bench.Istiod.Ca.Calls.Skip(1), c => Assert.NotNull(c.ClientCertificate));
+        Assert.False(bench.Logged("istiod refused the client certificate"));
     }
 }

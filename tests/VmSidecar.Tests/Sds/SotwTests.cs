@@ -221,4 +221,27 @@ public sealed class SotwTests
         }
         finally { File.Delete(crl); }
     }
+
+    [Fact]
+    public async Task A_revocation_list_that_comes_changes_or_goes_is_a_push_of_the_anchors_and_of_nothing_else()
+    {
+        using var folder = new Identity.Folder();
+        string crl = folder.At("ca-crl.pem");
+        await using SdsBench bench = await SdsBench.StartedAsync(crl);
+        bench.Set(1);
+        await using SdsClient anchors = await bench.ConnectAsync(), certificate = await bench.ConnectAsync();
+        await anchors.AskAsync(["ROOTCA"]);
+        await certificate.AskAsync(["default"]);
+        Assert.Null(SdsClient.Of(await anchors.NextAsync())[0].ValidationContext.Crl);
+        await certificate.NextAsync();
+        for (int version = 0; version < 3; version++)
+        {
+            File.WriteAllText(crl, $"list {version}");
+            Assert.Equal(crl, SdsClient.Of(await anchors.NextAsync())[0].ValidationContext.Crl.Filename);
+        }
+        File.Delete(crl);
+        Assert.Null(SdsClient.Of(await anchors.NextAsync())[0].ValidationContext.Crl);
+        bench.Set(2);
+        Assert.Equal("key2", SdsClient.Text(SdsClient.Of(await certificate.NextAsync())[0].TlsCertificate.PrivateKey)); // the next thing heard
+    }
 }

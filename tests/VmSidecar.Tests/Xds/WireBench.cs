@@ -14,6 +14,7 @@ using VmSidecar.TestKit.Istiod;
 using VmSidecar.TestKit.Istiod.Ads;
 using VmSidecar.TestKit.Istiod.Peers;
 using VmSidecar.TestKit.Istiod.Registration;
+using VmSidecar.TestKit.Pki;
 using VmSidecar.Xds;
 
 namespace VmSidecar.Tests.Xds;
@@ -24,13 +25,14 @@ internal sealed class WireBench : IAsyncDisposable
     private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xdsw-").FullName;
     private readonly List<IAsyncDisposable> _peers = [];
 
-    private WireBench(FakeIstiod istiod, bool? delta, int largeMessage, TimeSpan? keepAlive)
+    private WireBench(FakeIstiod istiod, bool? delta, int largeMessage, TimeSpan? keepAlive, string? tokenText, Issued? certificate)
     {
         Istiod = istiod;
         istiod.Registry.Add(new WorkloadGroup("vm-ns", "vm-app", "vm-sa"));
         string roots = Path.Combine(_folder, "root-cert.pem"), token = Path.Combine(_folder, "istio-token");
         File.WriteAllText(roots, istiod.RootsPem);
-        File.WriteAllText(token, istiod.Tokens.Make("vm-ns", "vm-sa"));
+        if (tokenText is not null) { File.WriteAllText(token, tokenText); }
+        certificate?.WriteTo(Path.Combine(_folder, "certs"));
         var metadata = (JsonObject)JsonNode.Parse(
             """{"CLUSTER_ID":"Kubernetes","AUTO_REGISTER_GROUP":"vm-app","NAMESPACE":"vm-ns","SERVICE_ACCOUNT":"vm-sa","INSTANCE_IPS":"10.99.0.2","DNS_CAPTURE":"true","DNS_AUTO_ALLOCATE":"true"}""")!;
         Options = new XdsOptions
@@ -42,7 +44,7 @@ internal sealed class WireBench : IAsyncDisposable
         var identity = new IdentityOptions
         {
             CaAddress = istiod.Target, TrustDomain = "cluster.local", Namespace = "vm-ns", ServiceAccount = "vm-sa", ClusterId = "Kubernetes",
-            XdsRootFile = roots, TokenFile = token,
+            XdsRootFile = roots, TokenFile = token, ProvisionedDirectory = certificate is null ? null : Path.Combine(_folder, "certs"),
         };
         Proxy = Make(identity, keepAlive);
     }
@@ -64,9 +66,12 @@ internal sealed class WireBench : IAsyncDisposable
 
     public RelayBench.TableSink Names { get; } = new();
 
-    public static async Task<WireBench> StartedAsync(IstiodOptions? istiod = null, bool? delta = null, int largeMessage = 256 * 1024, TimeSpan? keepAlive = null)
+    /// <summary>Started; with a good token and no client certificate unless these say otherwise (null from <paramref name="token"/>: there is no token).</summary>
+    public static async Task<WireBench> StartedAsync(
+        IstiodOptions? istiod = null, bool? delta = null, int largeMessage = 256 * 1024, TimeSpan? keepAlive = null, Func<FakeIstiod, string?>? token = null, Func<FakeIstiod, Issued>? certificate = null)
     {
-        var bench = new WireBench(await FakeIstiod.StartedAsync(istiod), delta, largeMessage, keepAlive);
+        FakeIstiod started = await FakeIstiod.StartedAsync(istiod);
+        var bench = new WireBench(started, delta, largeMessage, keepAlive, token is null ? started.Tokens.Make("vm-ns", "vm-sa") : token(started), certificate?.Invoke(started));
         await bench.Proxy.StartAsync(CancellationToken.None);
         return bench;
     }

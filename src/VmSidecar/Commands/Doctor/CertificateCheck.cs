@@ -14,6 +14,7 @@ internal sealed class CertificateCheck : IDoctorCheck
         if (context.InAdvance) { return Task.FromResult(Finding.Skip("the agent has not been started")); }
         string? until = context.Told("certificate", "until");
         string condition = context.Told("certificate", "condition") ?? "";
+        if (context.Told("certificate", "source") == "external SDS") { return Task.FromResult(Finding.Ok("issued by an external SDS")); }
         if (until is null) { return Task.FromResult(Finding.Fail($"there is none: {context.Told("certificate", "lastError") ?? "istiod has not been asked yet"}", Advice(context))); }
         return Task.FromResult(condition switch
         {

@@ -6,7 +6,7 @@ using VmSidecar.Configuration;
 namespace VmSidecar.Identity;
 
 /// <summary>Pure: what TLS to istiod may use under COMPLIANCE_POLICY, as the classic agent limits it.</summary>
-internal static class TlsPolicy
+internal static class CompliancePolicy
 {
     private static readonly TlsCipherSuite[] s_fips =
     [
