@@ -19,6 +19,7 @@ internal sealed class TlsTraffic : IAsyncDisposable
     private const int Workers = 3;
     private readonly CancellationTokenSource _stop = new();
     private readonly Socket _listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+    private readonly EndPoint _address; // the listener's own is gone with it
     private readonly TlsPolicy _client;
     private readonly TlsPolicy _server;
     private readonly List<Task> _running = [];
@@ -31,6 +32,7 @@ internal sealed class TlsTraffic : IAsyncDisposable
         (_client, _server) = (client, server);
         _listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
         _listener.Listen(100);
+        _address = _listener.LocalEndPoint!;
         _running.Add(AcceptAsync());
         for (int worker = 0; worker < Workers; worker++)
         {
@@ -98,7 +100,7 @@ internal sealed class TlsTraffic : IAsyncDisposable
     private async Task<SslStream> ConnectAsync()
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        await socket.ConnectAsync(_listener.LocalEndPoint!, _stop.Token);
+        await socket.ConnectAsync(_address, _stop.Token);
         var stream = new SslStream(new NetworkStream(socket, ownsSocket: true));
         await stream.AuthenticateAsClientAsync(_client.Client(), _stop.Token);
         return stream;
