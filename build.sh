@@ -248,6 +248,13 @@ bench() {
   need $BUILD_TOOLS
   say "publishing the benchmarks: native AOT"
   dotnet publish tests/VmSidecar.Benchmarks -c Release -r "$(rid)" -p:Aot=true -p:OptimizationPreference=Size -p:ShippedFrameworks=net10.0 -v q -o out/bench
+  if [ "$1" = dns ]; then
+    # Beside named peers; knot is measured where it is installed.
+    [ "$(id -u)" -eq 0 ] || die "bench dns needs root, for a network namespace: sudo ./build.sh bench dns"
+    need ip=iproute2 dnsmasq=dnsmasq-base unbound=unbound dnsperf=dnsperf
+    tests/VmSidecar.Benchmarks/Dns/compare.sh out/bench/VmSidecar.Benchmarks "${@:2}"
+    return
+  fi
   out/bench/VmSidecar.Benchmarks "$@"
 }
 

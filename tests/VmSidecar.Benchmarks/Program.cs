@@ -6,6 +6,8 @@ using VmSidecar.Benchmarks.Xds;
 return args switch
 {
     ["dns-serve", .. string[] rest] => await DnsServe.RunAsync(rest),
+    ["dns-load", .. string[] rest] => DnsLoad.Run(rest),
+    ["dns-swap", .. string[] rest] => DnsSwap.Run(rest),
     ["dns-table", .. string[] rest] => DnsTable.Run(rest),
     ["xds", .. string[] rest] => await RelayBenchmark.RunAsync(rest),
     ["xds-relay", .. string[] rest] => await RelayProgram.RunAsync(rest),
@@ -17,6 +19,6 @@ return args switch
 
 static int Usage()
 {
-    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS | dns-table HOSTS | sds-start [AGENT] | sds-streams | xds [ROUNDS] [SMALL] [RELAY] | xds-relay SOCKET ISTIOD ROOTS_PEM STATE");
+    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS [portable] | dns-load PORT NAMES QPS SECONDS | dns-table HOSTS | dns-swap HOSTS | sds-start [AGENT] | sds-streams | xds [ROUNDS] [SMALL] [RELAY] | xds-relay SOCKET ISTIOD ROOTS_PEM STATE");
     return 2;
 }

@@ -19,6 +19,7 @@ internal static class DnsServe
         {
             Enabled = true, Listen = [new(IPAddress.Loopback, port)], ResolvConf = args[1], StateDirectory = state,
             Namespace = "payments", Domain = "payments.svc.cluster.local",
+            Io = args.Length > 3 && args[3] == "portable" ? DnsIo.Portable : DnsIo.Auto,
         };
         var metrics = new MetricRegistry();
         var server = new DnsServer(options, metrics, TimeProvider.System, NullLogger.Instance);

@@ -1,22 +1,26 @@
 #!/usr/bin/env bash
-# CPU per query and QPS of the agent's DNS beside unbound and dnsmasq, in one run on one host, in a network namespace of its own.
-# usage: compare.sh BENCHMARKS_BINARY [SECONDS]     needs root, dnsperf, unbound, dnsmasq
+# CPU per query, QPS and, at a fixed load, percentiles of the agent's DNS (as shipped, and with portable sockets) beside unbound, dnsmasq and, for the
+# table, knot where it is installed: in one run on one host, in a network namespace of its own. Then a table of 100,000 hosts: building, swapping.
+# usage: compare.sh BENCHMARKS_BINARY [SECONDS] [QPS]     needs root, dnsperf, unbound, dnsmasq
 set -euo pipefail
-binary=$(readlink -f "$1"); seconds=${2:-10}
-if [ -z "${VSC_INSIDE:-}" ]; then exec env VSC_INSIDE=1 unshare --net --mount "$0" "$binary" "$seconds"; fi
+binary=$(readlink -f "$1"); seconds=${2:-10}; load=${3:-5000}
+if [ -z "${VSC_INSIDE:-}" ]; then exec env VSC_INSIDE=1 unshare --net --mount "$0" "$binary" "$seconds" "$load"; fi
 work=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
 ip link set lo up
 echo "nameserver 127.0.0.2" > "$work/resolv.conf"
 for i in $(seq 1 1000); do echo "s$((i / 10 * 10 + 1)).n$(((i / 10 * 10 + 1) % 100)).svc.cluster.local A"; done > "$work/hits"
-for i in $(seq 1 20000); do echo "n$i.upstream.test A"; done > "$work/misses"
+for i in $(seq 1 200000); do echo "n$i.upstream.test A"; done > "$work/misses"
 for i in $(seq 1 500); do echo "c$i.cached.test A"; done > "$work/cached"
 
 dnsmasq --keep-in-foreground --no-resolv --no-hosts --port=53 --listen-address=127.0.0.2 --bind-interfaces --cache-size=0 --dns-forward-max=10000 \
-  --address=/upstream.test/192.0.2.53 --address=/cached.test/192.0.2.54 --local-ttl=0 --pid-file= --user=root 2>/dev/null & upstream=$!
+  --address=/upstream.test/192.0.2.53 --server=/cached.test/127.0.0.3 --local-ttl=0 --pid-file= --user=root 2>/dev/null &
+dnsmasq --keep-in-foreground --no-resolv --no-hosts --port=53 --listen-address=127.0.0.3 --bind-interfaces \
+  --address=/cached.test/192.0.2.54 --local-ttl=60 --pid-file= --user=root 2>/dev/null &
 
 "$binary" dns-serve 15053 "$work/resolv.conf" 5000 > "$work/agent.log" & agent=$!
+"$binary" dns-serve 15056 "$work/resolv.conf" 5000 portable > "$work/portable.log" & portable=$!
 
-{ echo "server:"; printf '  interface: 127.0.0.1@15054\n  do-daemonize: no\n  chroot: ""\n  username: ""\n  pidfile: ""\n  use-syslog: no\n  logfile: "%s"\n  num-threads: 2\n  so-reuseport: yes\n  do-not-query-localhost: no\n  module-config: "iterator"\n  access-control: 127.0.0.0/8 allow\n' "$work/unbound.log"
+{ echo "server:"; printf '  interface: 127.0.0.1@15054\n  do-daemonize: no\n  chroot: ""\n  username: ""\n  pidfile: ""\n  use-syslog: no\n  logfile: "%s"\n  num-threads: 2\n  so-reuseport: yes\n  do-not-query-localhost: no\n  module-config: "iterator"\n  local-zone: "test." nodefault\n  access-control: 127.0.0.0/8 allow\n' "$work/unbound.log"
   while read -r name type; do echo "  local-data: \"$name. 30 A 10.0.0.1\""; done < "$work/hits"
   printf 'forward-zone:\n  name: "."\n  forward-addr: 127.0.0.2\nremote-control:\n  control-enable: no\n'; } > "$work/unbound.conf"
 unbound -d -c "$work/unbound.conf" 2>/dev/null & unbound=$!
@@ -24,6 +28,13 @@ unbound -d -c "$work/unbound.conf" 2>/dev/null & unbound=$!
 { while read -r name type; do echo "10.0.0.1 $name"; done < "$work/hits"; } > "$work/hosts"
 dnsmasq --keep-in-foreground --no-hosts --addn-hosts="$work/hosts" --resolv-file="$work/resolv.conf" --port=15055 --listen-address=127.0.0.1 --bind-interfaces \
   --cache-size=10000 --dns-forward-max=10000 --local-ttl=30 --pid-file= --user=root 2>/dev/null & dnsmasq=$!
+knot=
+if command -v knotd > /dev/null; then
+  { echo '$ORIGIN svc.cluster.local.'; echo '@ 30 SOA ns. root. 1 3600 600 86400 5'; echo '@ 30 NS ns.'
+    while read -r name type; do echo "$name. 30 A 10.0.0.1"; done < "$work/hits" | sort -u; } > "$work/svc.zone"
+  printf 'server:\n  rundir: "%s"\n  listen: 127.0.0.1@15057\n  udp-workers: 1\ndatabase:\n  storage: "%s"\nzone:\n  - domain: svc.cluster.local\n    file: "%s/svc.zone"\n' "$work" "$work" "$work" > "$work/knot.conf"
+  knotd -c "$work/knot.conf" > "$work/knot.log" 2>&1 & knot=$!
+fi
 sleep 2
 
 cpu() { awk '{print $14 + $15}' "/proc/$1/stat"; }
@@ -37,10 +48,17 @@ measure() { # name pid port file
   awk -v n="$1" -v b="$before" -v a="$after" -v d="$done" -v l="$lost" -v q="$qps" -v t="$latency" -v hz="$(getconf CLK_TCK)" \
     'BEGIN { printf "  %-10s %6.1f us CPU/query %9.0f QPS  lost %d  mean %.2f ms\n", n, (a - b) / hz / d * 1e6, q, l, t * 1000 }'
 }
-for kind in hits misses; do
-  case $kind in hits) echo "answered from the table:";; misses) echo "forwarded (answers with TTL 0):";; esac
-  measure vmsidecar "$agent" 15053 "$work/$kind"
-  measure unbound "$unbound" 15054 "$work/$kind"
-  measure dnsmasq "$dnsmasq" 15055 "$work/$kind"
+for kind in hits cached misses; do
+  case $kind in hits) echo "answered from the table:";; cached) echo "answered from the cache:";; misses) echo "forwarded (answers with TTL 0):";; esac
+  while read -r name pid port <&3; do
+    measure "$name" "$pid" "$port" "$work/$kind"
+    printf '  %-10s ' ""; "$binary" dns-load "$port" "$work/$kind" "$load" "$seconds"
+  done 3< <(
+    echo "vmsidecar $agent 15053"; echo "portable $portable 15056"; echo "unbound $unbound 15054"; echo "dnsmasq $dnsmasq 15055"
+    if [ "$kind" = hits ] && [ -n "$knot" ]; then echo "knot $knot 15057"; fi)
 done
+kill -TERM "$portable"
+echo "a table of 100,000 hosts:"
+"$binary" dns-table 100000 | grep built
+"$binary" dns-swap 100000
 kill -TERM "$agent"; wait "$agent" || true; cat "$work/agent.log"
