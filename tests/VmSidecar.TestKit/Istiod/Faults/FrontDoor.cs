@@ -99,11 +99,14 @@ internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDi
             try { client = await listener.AcceptAsync(_closing.Token); }
             catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException) { return; }
             Accepted++;
-            if (Silent) { _held.Add(client); }
-            else { _running.Add(ServeAsync(client)); }
-            Interlocked.Exchange(ref _next, new(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
+            if (!Silent) { _running.Add(ServeAsync(client)); continue; }
+            _held.Add(client);
+            Announce();
         }
     }
+
+    // Only now can it be reset or stalled.
+    private void Announce() => Interlocked.Exchange(ref _next, new(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
 
     private async Task ServeAsync(Socket client)
     {
@@ -113,6 +116,7 @@ internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDi
         catch (Exception e) when (e is SocketException or OperationCanceledException) { return; }
         int port = ((IPEndPoint)server.LocalEndPoint!).Port;
         _connections[port] = connection;
+        Announce();
         try { await connection.RunAsync(_closing.Token); }
         finally { _connections.TryRemove(port, out _); }
     }
