@@ -25,6 +25,9 @@ namespace VmSidecar;
 internal sealed record SidecarHost(
     TimeProvider Time, ILoggerFactory Logs, EnvoyLineSink EnvoyLines, SystemdNotify Systemd, string SearchPath, DateTimeOffset ProcessStart)
 {
+    /// <summary>Makes the component that programs the host's capture rules, given what ends when the agent serves; null: somebody else does (the unit).</summary>
+    public Func<Func<CancellationToken, Task>, IComponent>? Capture { get; init; }
+
     /// <summary>Awaited once DNS is open: what the rest must wait for (an address of this host). Gives the settings as they are then. Null: nothing.</summary>
     public Func<CancellationToken, Task<SidecarOptions>>? Settled { get; init; }
 }
@@ -108,9 +111,15 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         if (_options.Envoy.Enabled) { await stack.StartAsync(envoy, startup); }                           // needs all of the above
         var watch = new ReadinessWatch(readiness, metrics, host.ProcessStart, host.Time, host.Logs.CreateLogger("default"));
         await stack.StartAsync(watch, startup);
+        if (host.Capture is { } capture) { await stack.StartAsync(capture(cancel => ReadyAsync(watch.State, cancel)), startup); } // rules go on last and come off first
         var pulse = new OwnPulse(() => status.Port, () => dns is null ? null : _options.Dns.Listen[0], host.Time);
         await stack.StartAsync(new SystemdWatchdog(host.Systemd, pulse.CheckAsync, host.Time, host.Logs.CreateLogger("default")), startup);
         await stack.StartAsync(new SystemdReporter(host.Systemd, watch.State, trouble.Line, _options.ShutdownBudget, host.Time), startup);
+    }
+
+    private static async Task ReadyAsync(Published<ReadinessState> state, CancellationToken stop)
+    {
+        for ((ReadinessState? now, Task changed) = state.Watch(); now is not { IsReady: true }; (now, changed) = state.Watch()) { await changed.WaitAsync(stop); }
     }
 
     private HealthChecker? Health(EnvoyReadiness? envoy) =>

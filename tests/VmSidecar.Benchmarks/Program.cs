@@ -1,4 +1,5 @@
 using VmSidecar.Benchmarks.Dns;
+using VmSidecar.Benchmarks.Iptables;
 using VmSidecar.Benchmarks.Sds;
 using VmSidecar.Benchmarks.Xds;
 
@@ -8,6 +9,7 @@ return args switch
     ["dns-serve", .. string[] rest] => await DnsServe.RunAsync(rest),
     ["dns-load", .. string[] rest] => DnsLoad.Run(rest),
     ["dns-swap", .. string[] rest] => DnsSwap.Run(rest),
+    ["iptables", ..] => await CaptureBench.RunAsync(),
     ["dns-table", .. string[] rest] => DnsTable.Run(rest),
     ["xds", .. string[] rest] => await RelayBenchmark.RunAsync(rest),
     ["xds-relay", .. string[] rest] => await RelayProgram.RunAsync(rest),
@@ -19,6 +21,6 @@ return args switch
 
 static int Usage()
 {
-    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS [portable] | dns-load PORT NAMES QPS SECONDS | dns-table HOSTS | dns-swap HOSTS | sds-start [AGENT] | sds-streams | xds [ROUNDS] [SMALL] [RELAY] | xds-relay SOCKET ISTIOD ROOTS_PEM STATE");
+    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS [portable] | dns-load PORT NAMES QPS SECONDS | dns-table HOSTS | dns-swap HOSTS | iptables | sds-start [AGENT] | sds-streams | xds [ROUNDS] [SMALL] [RELAY] | xds-relay SOCKET ISTIOD ROOTS_PEM STATE");
     return 2;
 }

@@ -26,6 +26,13 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", EntryPoint = "pipe2", SetLastError = true)]
     public static partial int Pipe(int* ends, int flags);
 
+    /// <summary>Returns the id before; a thread's, not the process's.</summary>
+    [LibraryImport("libc", EntryPoint = "setfsuid")]
+    public static partial int SetFileSystemUser(uint id);
+
+    [LibraryImport("libc", EntryPoint = "setfsgid")]
+    public static partial int SetFileSystemGroup(uint id);
+
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     public static partial int Fcntl(int handle, int command, nint argument);
 

@@ -1,9 +1,12 @@
+using System.Collections.Immutable;
 using System.CommandLine;
 using System.Runtime.InteropServices;
 
 using Microsoft.Extensions.Logging;
 
 using VmSidecar.Configuration;
+using VmSidecar.Iptables;
+using VmSidecar.Lifecycle;
 using VmSidecar.Linux;
 using VmSidecar.Linux.Processes;
 using VmSidecar.Logging;
@@ -41,6 +44,24 @@ internal static class CaptureVerbs
             hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, End);
         using SidecarLogging logging = SidecarLogging.Open(s_log, JournalStream.IsConnected(cli.Environment.GetValueOrDefault("JOURNAL_STREAM")), out _);
         return await act(Make(cli, root, logging), arguments, ended.Token);
+    }
+
+    /// <summary>The component of <c>run --capture</c>. Settings are those of the start; the host is read anew at each look.</summary>
+    public static Func<Func<CancellationToken, Task>, IComponent> Keeper(HostPaths paths, EffectiveEnvironment environment, ILogger log)
+    {
+        Dictionary<string, string> variables = new(environment.ToDictionary());
+        CaptureOptions? last = null;
+        CaptureOptions Read()
+        {
+            var mistakes = new List<ConfigError>();
+            CaptureOptions now = new CaptureOptionsReader(CaptureHost.Read(paths), variables, mistakes).Read(ImmutableDictionary<string, string>.Empty);
+            bool isGood = mistakes.All(m => m.IsWarning) && (now.RedirectDns || last is not { RedirectDns: true });
+            return last = last is null || isGood ? now : last;
+        }
+        CaptureOptions first = Read();
+        var runner = new IptablesRunner(new CommandRunner(TimeSpan.FromSeconds(60), TimeProvider.System), paths.At("run/vmsidecar"), TimeProvider.System) { Advise = words => CaptureLog.Advice(log, words) };
+        CaptureWatchOptions watch = new(CaptureWatchOptions.Default.Interval, Repair: true, first.FailOpen, first.DeadLimit);
+        return ready => new CaptureKeeper(runner, Read, watch, ready, TimeProvider.System, log);
     }
 
     /// <summary>Rules are programmed from the same files as the daemon reads; a mistake elsewhere in them does not stop it.</summary>

@@ -23,6 +23,9 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     /// <summary>diff: the kernel does not hold what it should.</summary>
     public const int Drifted = 1;
 
+    /// <summary>The classic command's code for <c>--run-validation</c>: the rules are there and do not work.</summary>
+    public const int NotValid = 126;
+
     public TimeProvider Time { get; init; } = TimeProvider.System;
 
     public Func<CaptureHost>? Host { get; init; }
@@ -44,21 +47,21 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     public Task<int> RunAsync(IReadOnlyList<string> arguments, CancellationToken stop)
     {
         string verb = arguments.Count > 0 ? arguments[0] : "";
-        bool json = arguments.Contains("--json");
-        if (!OwnFlags.TryTake([.. arguments.Skip(1).Where(a => a != "--json")], out OwnFlags own, out string problem))
+        if (!OwnFlags.TryTake([.. arguments.Skip(1)], out OwnFlags own, out string problem))
         {
             error.WriteLine($"Error: {problem}");
             return Task.FromResult((int)ExitCode.CommandFailed);
         }
         IReadOnlyList<string> flags = own.Rest;
+        bool json = own.Json;
         return verb switch
         {
-            "apply" when own.Confirm is { } patience => GuardAsync(flags, options => ConfirmAsync(options, patience, stop)),
-            "watch" => GuardAsync(flags, options => WatchAsync(() => options = Reread(flags, options), own.Watch, stop)),
-            "apply" => GuardAsync(flags, options => ApplyAsync(options, json, stop)),
-            "clean" => GuardAsync(flags, options => CleanAsync(options, json, stop), cleaning: true),
-            "show" => GuardAsync(flags, options => Task.FromResult(Show(options, json))),
-            "diff" => GuardAsync(flags, options => DiffAsync(options, json, stop)),
+            "apply" when own.Confirm is { } patience => GuardAsync(flags, options => ConfirmAsync(options, patience, json, stop), json),
+            "watch" => GuardAsync(flags, options => WatchAsync(() => options = Reread(flags, options), own.Watch(options), stop), json),
+            "apply" => GuardAsync(flags, options => ApplyAsync(options, json, stop), json),
+            "clean" => GuardAsync(flags, options => CleanAsync(options, json, stop), json, cleaning: true),
+            "show" => GuardAsync(flags, options => Task.FromResult(Show(options, json)), json),
+            "diff" => GuardAsync(flags, options => DiffAsync(options, json, stop), json),
             _ => Task.FromResult(Usage()),
         };
     }
@@ -66,12 +69,12 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     /// <summary><c>istio-iptables</c>, with <c>--cleanup-only</c> and <c>--dry-run</c>.</summary>
     public Task<int> RunClassicAsync(IReadOnlyList<string> arguments, CancellationToken stop) => GuardAsync(arguments, options =>
         options.CleanupOnly ? CleanAsync(options, json: false, stop)
-        : options.DryRun || options.SkipApply ? Task.FromResult(DryRun(options))
-        : ApplyAsync(options, json: false, stop));
+        : options.DryRun || (options.SkipApply && !options.RunValidation) ? Task.FromResult(DryRun(options))
+        : ApplyAsync(options, json: false, stop), json: false);
 
     /// <summary><c>istio-clean-iptables</c>.</summary>
     public Task<int> RunClassicCleanAsync(IReadOnlyList<string> arguments, CancellationToken stop) =>
-        GuardAsync(arguments, options => options.DryRun ? DryCleanAsync(stop) : CleanAsync(options, json: false, stop), cleaning: true);
+        GuardAsync(arguments, options => options.DryRun ? DryCleanAsync(json: false, stop) : CleanAsync(options, json: false, stop), json: false, cleaning: true);
 
     private int Usage()
     {
@@ -79,7 +82,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         return (int)ExitCode.CommandFailed;
     }
 
-    private async Task<int> GuardAsync(IReadOnlyList<string> arguments, Func<CaptureOptions, Task<int>> act, bool cleaning = false)
+    private async Task<int> GuardAsync(IReadOnlyList<string> arguments, Func<CaptureOptions, Task<int>> act, bool json, bool cleaning = false)
     {
         if (!CaptureFlagParser.TryParse(arguments, out ImmutableDictionary<string, string> flags, out string problem))
         {
@@ -90,10 +93,11 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         CaptureOptions options = Read(flags, mistakes);
         if (options.CustomRules)
         {
-            await output.WriteLineAsync("ISTIO_CUSTOM_IP_TABLES=true: the rules are the operator's, nothing done").ConfigureAwait(false);
+            Say(json, "nothing", changed: false, "ISTIO_CUSTOM_IP_TABLES=true: the rules are the operator's, nothing done");
             return 0;
         }
         // Cleaning asks nothing of the options: a host must get rid of rules also when its configuration has gone bad.
+        if (json && !cleaning && mistakes.Any(m => !m.IsWarning)) { await output.WriteLineAsync(CaptureText.Mistakes(mistakes).ToJsonString()).ConfigureAwait(false); }
         foreach (ConfigError mistake in cleaning || options.CleanupOnly ? [] : mistakes) { await error.WriteLineAsync(mistake.ToString()).ConfigureAwait(false); }
         if (!cleaning && !options.CleanupOnly && mistakes.Any(m => !m.IsWarning)) { return (int)ExitCode.Configuration; }
         try
@@ -102,6 +106,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         }
         catch (FatalException e)
         {
+            if (json) { await output.WriteLineAsync(new JsonObject { ["error"] = e.Problem, ["fix"] = e.Fix }.ToJsonString()).ConfigureAwait(false); }
             await error.WriteLineAsync(e.Message).ConfigureAwait(false);
             return (int)ExitCode.Fatal;
         }
@@ -128,7 +133,13 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
 
     private async Task<int> ApplyAsync(CaptureOptions options, bool json, CancellationToken stop)
     {
-        bool changed = await Runner.ApplyAsync(options, stop).ConfigureAwait(false);
+        bool changed = !options.SkipApply && await Runner.ApplyAsync(options, stop).ConfigureAwait(false);
+        if (options.RunValidation && await new CaptureProbe(options, Time).RunAsync(stop).ConfigureAwait(false) is { } failure)
+        {
+            if (json) { await output.WriteLineAsync(new JsonObject { ["act"] = "applied", ["changed"] = changed, ["validation"] = failure }.ToJsonString()).ConfigureAwait(false); }
+            await error.WriteLineAsync($"validation failed: {failure}").ConfigureAwait(false);
+            return NotValid;
+        }
         Say(json, "applied", changed, changed ? "capture rules are in place" : "capture rules are in place already, nothing to do");
         return 0;
     }
@@ -137,14 +148,14 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     /// For people on ssh: takes the rules back unless a line comes within <paramref name="patience"/>. A connection the rules have cut brings no line; a
     /// terminal that hangs up ends <paramref name="stop"/>, which takes them back too.
     /// </summary>
-    private async Task<int> ConfirmAsync(CaptureOptions options, TimeSpan patience, CancellationToken stop)
+    private async Task<int> ConfirmAsync(CaptureOptions options, TimeSpan patience, bool json, CancellationToken stop)
     {
         RuleSnapshot before = await Runner.SnapshotAsync(stop).ConfigureAwait(false);
         bool confirmed = false;
         try
         {
             await Runner.ApplyAsync(options, stop).ConfigureAwait(false);
-            await output.WriteLineAsync($"capture rules are in place; press Enter within {patience.TotalSeconds:0} s to keep them").ConfigureAwait(false);
+            Say(json, "applied", changed: true, $"capture rules are in place; press Enter within {patience.TotalSeconds:0} s to keep them");
             Task<string?> line = Task.Run(ReadLine, CancellationToken.None); // a terminal's read cannot be cancelled; it ends with the process
             await Task.WhenAny(line, Task.Delay(patience, Time, stop)).ConfigureAwait(false);
             confirmed = line.IsCompletedSuccessfully && await line.ConfigureAwait(false) is not null;
@@ -153,7 +164,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         {
             if (!confirmed) { await Runner.ReturnAsync(before, CancellationToken.None).ConfigureAwait(false); }
         }
-        await output.WriteLineAsync(confirmed ? "kept" : "not confirmed: the rules are what they were before").ConfigureAwait(false);
+        Say(json, confirmed ? "kept" : "returned", confirmed, confirmed ? "kept" : "not confirmed: the rules are what they were before");
         return confirmed ? 0 : (int)ExitCode.Fatal;
     }
 
@@ -166,7 +177,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
 
     private async Task<int> CleanAsync(CaptureOptions options, bool json, CancellationToken stop)
     {
-        if (options.DryRun) { return await DryCleanAsync(stop).ConfigureAwait(false); }
+        if (options.DryRun) { return await DryCleanAsync(json, stop).ConfigureAwait(false); }
         bool changed = await Runner.CleanAsync(stop).ConfigureAwait(false);
         Say(json, "cleaned", changed, changed ? "capture rules are removed" : "no capture rules found, nothing to do");
         return 0;
@@ -175,71 +186,51 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     private void Say(bool json, string act, bool changed, string words) =>
         output.WriteLine(json ? new JsonObject { ["act"] = act, ["changed"] = changed }.ToJsonString() : words);
 
-    private async Task<int> DryCleanAsync(CancellationToken stop)
+    private async Task<int> DryCleanAsync(bool json, CancellationToken stop)
     {
-        foreach (InstalledRules variant in await Runner.Kernel.InspectAsync(stop).ConfigureAwait(false))
-        {
-            foreach (IpFamily family in new[] { IpFamily.V4, IpFamily.V6 })
-            {
-                string input = RestorePlan.Clean(variant.Of(family));
-                if (input.Length > 0) { await output.WriteAsync($"# {variant.Tools.Restore(family)} --noflush\n{input}").ConfigureAwait(false); }
-            }
-        }
+        (string Tool, string Input)[] calls =
+        [
+            .. from variant in await Runner.Kernel.InspectAsync(stop).ConfigureAwait(false)
+               from family in new[] { IpFamily.V4, IpFamily.V6 }
+               let input = RestorePlan.Clean(variant.Of(family))
+               where input.Length > 0
+               select (variant.Tools.Restore(family), input),
+        ];
+        if (json) { await output.WriteLineAsync(new JsonArray([.. calls.Select(c => (JsonNode)new JsonObject { ["tool"] = c.Tool, ["input"] = c.Input })]).ToJsonString()).ConfigureAwait(false); }
+        foreach ((string tool, string input) in json ? [] : calls) { await output.WriteAsync($"# {tool} --noflush\n{input}").ConfigureAwait(false); }
         return 0;
     }
 
-    /// <summary>DRY_RUN_FILE_PATH receives the text too, as with the classic command.</summary>
+    /// <summary>DRY_RUN_FILE_PATH receives the input of the tools too, as with the classic command.</summary>
     private int DryRun(CaptureOptions options)
     {
         if (environment.GetValueOrDefault("DRY_RUN_FILE_PATH") is { Length: > 0 } path)
         {
             try
             {
-                File.WriteAllText(path, string.Concat(new[] { IpFamily.V4, IpFamily.V6 }.Select(f => RestorePlan.Show(IptablesProgram.For(options, f)))));
+                File.WriteAllText(path, string.Concat(new[] { IpFamily.V4, IpFamily.V6 }.Select(f => ClassicText.Restore(IptablesProgram.For(options, f)))));
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 throw new FatalException("iptables", $"DRY_RUN_FILE_PATH {path} cannot be written: {e.Message.TrimEnd('.')}", "Name a file in a folder that can be written", e);
             }
         }
-        return Show(options, json: false);
+        output.Write(ClassicText.DryRun(options, environment));
+        return 0;
     }
 
     private int Show(CaptureOptions options, bool json)
     {
-        IptablesProgram[] programs = [IptablesProgram.For(options, IpFamily.V4), IptablesProgram.For(options, IpFamily.V6)];
-        if (json)
-        {
-            output.WriteLine(new JsonArray([.. programs.SelectMany(p => p.Rules.Select(r => (JsonNode)Describe(p, r)))]).ToJsonString());
-            return 0;
-        }
-        if (options.Backend == CaptureBackendKind.Nftables)
-        {
-            output.Write($"# nft -f -\n{IptablesRunner.Transaction(options)}");
-            return 0;
-        }
-        foreach (IptablesProgram program in programs.Where(p => !p.Rules.IsEmpty))
-        {
-            output.Write($"# {(program.Family == IpFamily.V4 ? "iptables-restore" : "ip6tables-restore")} --noflush\n{RestorePlan.Show(program)}");
-        }
+        output.Write(json ? CaptureText.Rules(options).ToJsonString() + "\n" : CaptureText.Show(options));
         return 0;
     }
-
-    private static JsonObject Describe(IptablesProgram program, CaptureRule rule) => new()
-    {
-        ["family"] = program.Family == IpFamily.V4 ? "ipv4" : "ipv6",
-        ["table"] = rule.Table,
-        ["chain"] = rule.Chain,
-        ["rule"] = RuleText.Spec(rule, program.Family),
-        ["why"] = rule.Why,
-    };
 
     private async Task<int> DiffAsync(CaptureOptions options, bool json, CancellationToken stop)
     {
         (string backend, ImmutableArray<(IpFamily Family, TableDiff Diff)> tables) = await Runner.DiffAsync(options, stop).ConfigureAwait(false);
         if (json)
         {
-            await output.WriteLineAsync(DiffJson(backend, tables).ToJsonString()).ConfigureAwait(false);
+            await output.WriteLineAsync(CaptureText.Diff(backend, tables).ToJsonString()).ConfigureAwait(false);
             return tables.IsEmpty ? 0 : Drifted;
         }
         foreach ((IpFamily family, TableDiff diff) in tables)
@@ -249,20 +240,4 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         if (tables.IsEmpty) { await output.WriteLineAsync($"the rules in {backend} are as they should be").ConfigureAwait(false); }
         return tables.IsEmpty ? 0 : Drifted;
     }
-
-    private static JsonObject DiffJson(string backend, ImmutableArray<(IpFamily Family, TableDiff Diff)> tables) => new()
-    {
-        ["backend"] = backend,
-        ["same"] = tables.IsEmpty,
-        ["tables"] = new JsonArray([.. tables.Select(t => (JsonNode)new JsonObject
-        {
-            ["family"] = t.Family == IpFamily.V4 ? "ipv4" : "ipv6",
-            ["table"] = t.Diff.Table,
-            ["missing"] = Strings(t.Diff.Missing),
-            ["extra"] = Strings(t.Diff.Extra),
-            ["disordered"] = Strings(t.Diff.Disordered),
-        })]),
-    };
-
-    private static JsonArray Strings(ImmutableArray<string> items) => new([.. items.Select(i => (JsonNode)i)]);
 }

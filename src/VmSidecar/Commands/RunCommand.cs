@@ -49,6 +49,8 @@ internal static partial class RunCommand
         using var systemd = SystemdNotify.FromEnvironment(cli.Environment, Environment.ProcessId);
         var host = new SidecarHost(TimeProvider.System, logging.Factory, logging.WriteEnvoyLine, systemd, cli.Environment.GetValueOrDefault("PATH", "/usr/bin:/bin"), begin)
         {
+            // Outside systemd; the unit has steps of its own.
+            Capture = flags["capture"] is null or "false" ? null : CaptureVerbs.Keeper(new HostPaths(root), load.Environment, log),
             Settled = addressMissing ? startup => SettleAsync(() => ConfigLoad.Read(new HostPaths(root), cli.Environment, flags, new HostNetwork()), options, systemd, log, startup) : null,
         };
         return (int)await RunAppAsync(options, host, logging, stop);

@@ -43,6 +43,11 @@ internal sealed record CaptureFlag(string Name, char Short, bool IsSwitch, Immut
         Switch("dual-stack", '\0', "DUAL_STACK", "ISTIO_AGENT_DUAL_STACK", "ISTIO_DUAL_STACK"),
         Switch("cleanup-only", '\0', "CLEANUP_ONLY"),
         Switch("native-nftables", '\0', "NATIVE_NFTABLES"),
+        Switch("run-validation", '\0', "RUN_VALIDATION"),
+        Value("iptables-probe-port", '\0', "IPTABLES_PROBE_PORT"),
+        Value("probe-timeout", '\0', "PROBE_TIMEOUT"),
+        Value("failure-mode", '\0', "VMSIDECAR_FAILURE_MODE"),
+        Value("dead-limit", '\0', "VMSIDECAR_DEAD_LIMIT"),
         Switch("exact", '\0', "VMSIDECAR_EXACT_RULES"),
         Switch("capture-container-bridges", '\0', "VMSIDECAR_CAPTURE_CONTAINER_BRIDGES"),
         .. Ignored,
@@ -51,9 +56,6 @@ internal sealed record CaptureFlag(string Name, char Short, bool IsSwitch, Immut
     private static IEnumerable<CaptureFlag> Ignored =>
     [
         Switch("restore-format", 'f', "RESTORE_FORMAT"),
-        Switch("run-validation", '\0', "RUN_VALIDATION"),
-        Value("iptables-probe-port", '\0', "IPTABLES_PROBE_PORT"),
-        Value("probe-timeout", '\0', "PROBE_TIMEOUT"),
         Value("network-namespace", '\0', "NETWORK_NAMESPACE"),
         Switch("cni-mode", '\0', "CNI_MODE"),
         Switch("iptables-trace-logging", '\0', "IPTABLES_TRACE_LOGGING"),

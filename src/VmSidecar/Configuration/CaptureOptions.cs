@@ -80,6 +80,21 @@ internal sealed record CaptureOptions
 
     public CaptureBackendKind Backend { get; init; } = CaptureBackendKind.Automatic;
 
+    /// <summary>Lift capture when Envoy has been dead for <see cref="DeadLimit"/>; else traffic stays inside the mesh. For whoever looks after the rules.</summary>
+    public bool FailOpen { get; init; }
+
+    /// <summary>Longer than a restart of Envoy with back-off takes.</summary>
+    public TimeSpan DeadLimit { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>After apply, prove the rules with a real connection (<see cref="Iptables.CaptureProbe"/>).</summary>
+    public bool RunValidation { get; init; }
+
+    /// <summary>The port that connection asks for.</summary>
+    public ushort ProbePort { get; init; } = 15002;
+
+    /// <summary>How long it may take.</summary>
+    public TimeSpan ProbeTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
     /// <summary>Print, change nothing.</summary>
     public bool DryRun { get; init; }
 

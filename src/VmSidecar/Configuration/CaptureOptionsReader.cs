@@ -67,6 +67,11 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
             Safety = !exact,
             NeverInboundPorts = Never(values),
             Backend = Backend(),
+            FailOpen = FailsOpen(),
+            DeadLimit = TimeSpan.FromSeconds(values.Number(Get("dead-limit"), 60)),
+            RunValidation = IsOn("run-validation"),
+            ProbePort = values.Port(Get("iptables-probe-port"), 15002),
+            ProbeTimeout = Patience(),
             DryRun = IsOn("dry-run"),
             SkipApply = IsOn("skip-rule-apply"),
             CleanupOnly = IsOn("cleanup-only"),
@@ -169,6 +174,22 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
                 Add(given, $"'{given.Text}' is not a back end", "Use auto, iptables-nft, iptables-legacy or nftables");
                 return CaptureBackendKind.Automatic;
         }
+    }
+
+    private bool FailsOpen()
+    {
+        Given given = Get("failure-mode");
+        if (given.Text is not ("" or "open" or "closed")) { Add(given, $"'{given.Text}' is not a failure mode", "Use closed or open"); }
+        return given.Text == "open";
+    }
+
+    private TimeSpan Patience()
+    {
+        Given given = Get("probe-timeout");
+        if (given.Text.Length == 0) { return TimeSpan.FromSeconds(5); }
+        if (GoValue.TryDuration(given.Text, out TimeSpan patience) && patience > TimeSpan.Zero && patience <= TimeSpan.FromHours(1)) { return patience; }
+        Add(given, $"'{given.Text}' is not a duration", "Use seconds such as 5s");
+        return TimeSpan.FromSeconds(5);
     }
 
     private bool IsOn(string name)

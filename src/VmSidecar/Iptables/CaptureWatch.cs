@@ -111,6 +111,21 @@ internal static partial class CaptureLog
     [LoggerMessage(5, LogLevel.Information, "capture rules are as they should be again")]
     public static partial void Settled(ILogger log);
 
+    [LoggerMessage(7, LogLevel.Information, "capture rules are in place")]
+    public static partial void PutOn(ILogger log);
+
+    [LoggerMessage(8, LogLevel.Information, "capture rules are removed")]
+    public static partial void TakenOff(ILogger log);
+
+    [LoggerMessage(9, LogLevel.Error, "capture rules could not be removed: {Problem}. Run 'vmsidecar iptables clean'")]
+    public static partial void Left(ILogger log, string problem);
+
+    [LoggerMessage(10, LogLevel.Information, "ISTIO_CUSTOM_IP_TABLES=true: the capture rules are the operator's")]
+    public static partial void Custom(ILogger log);
+
+    [LoggerMessage(11, LogLevel.Warning, "{Advice}")]
+    public static partial void Advice(ILogger log, string advice);
+
     [LoggerMessage(6, LogLevel.Error, "cannot look after the capture rules: {Problem}")]
     public static partial void Failed(ILogger log, string problem);
 }

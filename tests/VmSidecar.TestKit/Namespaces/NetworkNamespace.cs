@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using VmSidecar.Linux.Processes;
 
@@ -13,7 +14,14 @@ internal sealed partial class NetworkNamespace : IAsyncDisposable
     private static readonly CommandRunner s_host = new(TimeSpan.FromSeconds(120), TimeProvider.System);
     private static int s_count;
 
-    private NetworkNamespace(string name) => Name = name;
+    private static readonly ConcurrentDictionary<string, bool> s_alive = new();
+    private static readonly PosixSignalRegistration[] s_signals = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP }.Select(s => PosixSignalRegistration.Create(s, _ => RemoveAll()))];
+
+    private NetworkNamespace(string name)
+    {
+        Name = name;
+        s_alive[name] = s_signals.Length > 0;
+    }
 
     public string Name { get; }
 
@@ -75,7 +83,17 @@ internal sealed partial class NetworkNamespace : IAsyncDisposable
         return failure is null ? result! : throw new InvalidOperationException($"in {Name}: {failure.Message}", failure);
     }
 
-    public async ValueTask DisposeAsync() => await s_host.RunAsync("ip", ["netns", "del", Name], "", CancellationToken.None);
+    public async ValueTask DisposeAsync()
+    {
+        s_alive.TryRemove(Name, out _);
+        await s_host.RunAsync("ip", ["netns", "del", Name], "", CancellationToken.None);
+    }
+
+    /// <summary>On Ctrl-C and the like, before the process ends as it would have: no namespace outlives its run.</summary>
+    private static void RemoveAll()
+    {
+        foreach (string name in s_alive.Keys) { s_host.RunAsync("ip", ["netns", "del", name], "", CancellationToken.None).GetAwaiter().GetResult(); }
+    }
 
     /// <summary>Removes what a killed run of the same tests left: its process id is in the name.</summary>
     private static async Task SweepAsync(string prefix)

@@ -74,6 +74,48 @@ public sealed class IptablesCommandTests : IDisposable
     {
         Assert.Equal(0, await Command(new Untouchable(), s_vm).RunClassicAsync(["-p", "16001", "--dry-run"], CancellationToken.None));
         Assert.Contains("--to-ports 16001", _out.ToString(), StringComparison.Ordinal);
+        Assert.Contains("Istio iptables environment:\nENVOY_PORT=\n", _out.ToString(), StringComparison.Ordinal);
+        Assert.Contains("\nPROXY_PORT=16001\nPROXY_INBOUND_CAPTURE_PORT=15006\n", _out.ToString(), StringComparison.Ordinal);
+        Assert.Contains("Running iptables restore with: iptables-restore and the following input:\n* nat\n-N ISTIO_INBOUND\n", _out.ToString(), StringComparison.Ordinal);
+        _out.GetStringBuilder().Clear();
+        Assert.Equal(0, await Command(new Untouchable(), s_vm).RunClassicAsync(["-n", "--rules-compat", "1.10"], CancellationToken.None));
+        Assert.StartsWith("Environment:\n------------\nENVOY_PORT=\n", _out.ToString(), StringComparison.Ordinal);
+        Assert.Contains("\nVariables:\n----------\nPROXY_PORT=15001\n", _out.ToString(), StringComparison.Ordinal);
+        Assert.Contains("DNS_CAPTURE=true\nDNS_SERVERS=[127.0.0.53],[]\n", _out.ToString(), StringComparison.Ordinal);
+    }
+
+    /// <summary>What a dry run prints can be fed to the tool: both spellings come to the same rules.</summary>
+    [Theory]
+    [InlineData("current")]
+    [InlineData("1.10")]
+    public async Task The_classic_text_loads_the_same_rules(string compat)
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        CaptureOptions options = PilotCase.Options(["-b", "*", "-i", "10.0.0.0/8", "-m", "TPROXY", "-k", "eth1,eth2", "--redirect-dns", "--rules-compat", compat], PilotCase.Host);
+        await lab.Vm.RunAsync("iptables-nft-restore --noflush", ClassicText.Restore(IptablesProgram.For(options, IpFamily.V4)));
+        Assert.DoesNotContain(await DiffAsync(), d => d.Table != "routing");
+        async Task<IEnumerable<TableDiff>> DiffAsync() => (await lab.Runner().DiffAsync(options, CancellationToken.None)).Tables.Select(t => t.Diff);
+    }
+
+    [Fact]
+    public async Task Every_verb_speaks_json()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        Assert.Equal("""{"act":"applied","changed":true}""", await JsonAsync(0, lab, s_vm, "apply"));
+        Assert.StartsWith("""{"backend":"iptables-nft","same":true""", await JsonAsync(0, lab, s_vm, "diff"), StringComparison.Ordinal);
+        Assert.StartsWith("""[{"tool":"iptables-nft-restore","input":"*nat\n""", await JsonAsync(0, lab, s_vm, "clean --dry-run"), StringComparison.Ordinal);
+        Assert.Equal("""{"act":"applied","changed":true}{"act":"returned","changed":false}""", await JsonAsync(1, lab, new(s_vm) { ["ENVOY_PORT"] = "16001" }, "apply --confirm 30"));
+        Assert.Equal("""{"act":"cleaned","changed":true}""", await JsonAsync(0, lab, s_vm, "clean"));
+        Assert.Contains("""{"file":"cluster.env","line":4,"setting":"ENVOY_PORT","problem":""", await JsonAsync(78, lab, new(s_vm) { ["ENVOY_PORT"] = "x" }, "apply"), StringComparison.Ordinal);
+        Assert.StartsWith("""{"error":"iptables""", await JsonAsync(1, null, s_vm, "apply --backend iptables-legacy"), StringComparison.Ordinal);
+    }
+
+    private async Task<string> JsonAsync(int exit, CaptureLab? lab, Dictionary<string, string> environment, string line)
+    {
+        _out.GetStringBuilder().Clear();
+        ICommandRunner commands = lab?.Vm.Commands ?? new Answering((program, _) => new CommandResult(CommandResult.NotStarted, "", $"{program} is not installed"));
+        Assert.Equal(exit, await Command(commands, environment, lab?.State).RunAsync([.. line.Split(' '), "--json"], CancellationToken.None));
+        return _out.ToString().ReplaceLineEndings("");
     }
 
     [Fact]
@@ -194,7 +236,7 @@ public sealed class IptablesCommandTests : IDisposable
     {
         string path = Path.GetTempFileName();
         Assert.Equal(0, await Command(new Untouchable(), new(s_vm) { ["DRY_RUN_FILE_PATH"] = path }).RunClassicAsync(["-n"], CancellationToken.None));
-        Assert.StartsWith("*raw\n", await File.ReadAllTextAsync(path), StringComparison.Ordinal);
+        Assert.StartsWith("* nat\n-N ISTIO_INBOUND\n", await File.ReadAllTextAsync(path), StringComparison.Ordinal);
         File.Delete(path);
         Assert.Equal(1, await Command(new Untouchable(), new(s_vm) { ["DRY_RUN_FILE_PATH"] = Path.Combine(_root, "no-folder", "x") }).RunClassicAsync(["-n"], CancellationToken.None));
     }

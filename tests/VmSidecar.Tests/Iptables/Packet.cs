@@ -27,7 +27,7 @@ internal sealed record Packet
 
     public required uint? Gid { get; init; }
 
-    public bool ToThisHost => Destination is "10.0.0.12" or "2001:db8::12" or "::1" || Destination.StartsWith("127.", StringComparison.Ordinal);
+    public bool ToThisHost => Destination is "10.0.0.12" or "2001:db8::12" or "::1" or "::6" || Destination.StartsWith("127.", StringComparison.Ordinal);
 
     /// <summary>Any packet, the values the rules speak of more often than others.</summary>
     public static Packet Random(Random random, string[] addresses, string[] ports)

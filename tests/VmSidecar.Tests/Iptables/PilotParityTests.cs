@@ -8,20 +8,20 @@ namespace VmSidecar.Tests.Iptables;
 public sealed class PilotParityTests
 {
     private const int Packets = 10_000;
-    private static readonly string[] s_addresses =
+    internal static readonly string[] Addresses =
     [
         "10.0.0.12", "10.0.0.12", "127.0.0.1", "127.0.0.6", "127.0.0.53", "127.0.0.2", "10.0.0.53", "10.0.0.54", "10.1.2.3", "10.200.0.1", "172.16.5.5",
         "192.0.2.5", "8.8.8.8", "203.0.113.9", "169.254.169.254",
     ];
-    private static readonly string[] s_ports = ["22", "53", "80", "8080", "9090", "3306", "5432", "9000", "9001", "15001", "15006", "15008", "15020", "15021", "15053", "15090"];
+    internal static readonly string[] Ports = ["22", "53", "80", "8080", "9090", "3306", "5432", "9000", "9001", "15001", "15006", "15008", "15020", "15021", "15053", "15090"];
 
     /// <summary>Every deliberate difference: which packets may meet another fate, and why.</summary>
-    private static readonly (string Reason, Func<PilotCase, Packet, bool> Applies)[] s_differences =
+    internal static readonly (string Reason, Func<PilotCase, Packet, bool> Applies)[] Differences =
     [
         ("sshd's port is never captured by a wildcard: with Envoy down the host would be lost. 1.10 has the rule, current relies on the exclusion list",
             (_, p) => p is { Hook: "PREROUTING", Protocol: "tcp", DestinationPort: 22 }),
         ("the metadata service is never captured: it identifies the machine, not the workload",
-            (_, p) => p.Hook == "OUTPUT" && p.Destination == "169.254.169.254"),
+            (_, p) => p.Hook == "OUTPUT" && p.Destination is "169.254.169.254" or "fd00:ec2::254"),
         ("packets of connections older than the rules go on instead of being reset",
             (_, p) => p is { Protocol: "tcp", Syn: false }),
         ("forwarded packets (containers, guests) are not inbound: in the inbound listener their egress breaks",
@@ -53,10 +53,10 @@ public sealed class PilotParityTests
         int compared = 0;
         for (int i = 0; i < Packets; i++)
         {
-            var packet = Packet.Random(random, s_addresses, s_ports);
+            var packet = Packet.Random(random, Addresses, Ports);
             string expected = theirs.Verdict(packet), actual = ours.Verdict(packet);
             if (expected == actual) { compared++; continue; }
-            Assert.True(s_differences.Any(d => d.Applies(recorded, packet)), $"{recorded}: {packet}\npilot-agent: {expected}\nours:        {actual}");
+            Assert.True(Differences.Any(d => d.Applies(recorded, packet)), $"{recorded}: {packet}\npilot-agent: {expected}\nours:        {actual}");
         }
         Assert.InRange(compared, Packets / 3, Packets);
     }
@@ -71,13 +71,13 @@ public sealed class PilotParityTests
             PacketWalker theirs = new(recorded.Tables), ours = new(PilotCase.Load(recorded.Program(IpFamily.V4)));
             for (int i = 0; i < Packets; i++)
             {
-                var packet = Packet.Random(random, s_addresses, s_ports);
+                var packet = Packet.Random(random, Addresses, Ports);
                 if (theirs.Verdict(packet) == ours.Verdict(packet)) { continue; }
-                string[] reasons = [.. s_differences.Where(d => d.Applies(recorded, packet)).Select(d => d.Reason)];
+                string[] reasons = [.. Differences.Where(d => d.Applies(recorded, packet)).Select(d => d.Reason)];
                 if (reasons.Length == 1) { seen.Add(reasons[0]); }
             }
         }
-        Assert.Equal(s_differences.Select(d => d.Reason).Order(), seen.Order());
+        Assert.Equal(Differences.Select(d => d.Reason).Order(), seen.Order());
     }
 
     [Fact]
