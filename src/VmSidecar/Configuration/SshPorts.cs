@@ -11,6 +11,9 @@ namespace VmSidecar.Configuration;
 /// </summary>
 internal static class SshPorts
 {
+    /// <summary>File beside the lock of the rules; under /run it ends with the boot.</summary>
+    public const string Note = "capture.ssh";
+
     private const string Default = "22";
     private const int MaxIncludes = 16; // sshd's own limit of nesting
     private static readonly string[] s_servers = ["sshd", "sshd-session", "dropbear", "tinysshd"];
@@ -19,7 +22,11 @@ internal static class SshPorts
 
     /// <summary>All sources of this host, 22 first, then by number.</summary>
     public static ImmutableArray<string> Find(HostPaths paths) =>
-        Merge([.. Configured(paths), .. Sockets(paths), .. PortOwner.Listening(s_servers), .. Session(Environment.ProcessId)]);
+        Merge([.. Configured(paths), .. Sockets(paths), .. PortOwner.Listening(s_servers), .. Session(Environment.ProcessId), .. Noted(paths)]);
+
+    /// <summary>What the installed rules leave alone, noted when they went on.</summary>
+    internal static IEnumerable<int> Noted(HostPaths paths) =>
+        Lines(paths.At($"run/vmsidecar/{Note}")).Select(l => TryPort(l.Trim(), out int port) ? port : 0).Where(p => p > 0);
 
     /// <summary>22 and the others once each, in order.</summary>
     internal static ImmutableArray<string> Merge(IEnumerable<int> ports) =>

@@ -49,6 +49,8 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         foreach (InstalledRules other in variants.Where(v => v != chosen && v.HasOurs)) { changed |= await CleanAsync(other, stop).ConfigureAwait(false); }
         changed |= await _native.CleanAsync(keepOurs: chosen is null, stop).ConfigureAwait(false);
         // 4. And the routes that no rule needs any more.
+        // An ssh server seen once stays one: who looks next may be allowed to see less of the host, or sshd may just be restarting.
+        await File.WriteAllLinesAsync(Path.Combine(stateFolder, SshPorts.Note), options.NeverInboundPorts, stop).ConfigureAwait(false);
         return changed | await _routing.CleanAsync(routing, options, stop).ConfigureAwait(false);
     }
 
@@ -62,6 +64,7 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         foreach (InstalledRules variant in variants) { changed |= await CleanAsync(variant, stop).ConfigureAwait(false); }
         changed |= await _routing.CleanAsync(routing, null, stop).ConfigureAwait(false);
         await _created.RemoveEmptyAsync(stop).ConfigureAwait(false);
+        File.Delete(Path.Combine(stateFolder, SshPorts.Note));
         return changed;
     }
 

@@ -62,6 +62,13 @@ public sealed class SshPortsTests : IDisposable
     }
 
     [Fact]
+    public void What_installed_rules_leave_alone_counts()
+    {
+        Write($"run/vmsidecar/{SshPorts.Note}", "22\n2222\n8000:8010\n");
+        Assert.Equal(["22", "2222"], SshPorts.Merge(SshPorts.Noted(Paths)));
+    }
+
+    [Fact]
     public void Without_any_source_it_is_22() => Assert.Equal(["22"], SshPorts.Merge([.. SshPorts.Configured(Paths), .. SshPorts.Sockets(Paths), 0, 70_000]));
 
     [Fact]

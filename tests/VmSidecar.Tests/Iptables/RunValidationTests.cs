@@ -51,6 +51,19 @@ public sealed class RunValidationTests
         Assert.Equal((variable, problem), Assert.Single(mistakes.Where(m => !m.IsWarning).Select(m => (m.Key, m.Problem))));
     }
 
+    [Theory]
+    [InlineData("CAPTURE_ALL_DNS", "true", "names go round in a circle")]
+    [InlineData("ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE", "53", "excludes port 53")]
+    public void What_is_hardly_meant_is_a_warning(string variable, string value, string problem)
+    {
+        var mistakes = new List<ConfigError>();
+        Dictionary<string, string> environment = new() { [variable] = value, ["REDIRECT_DNS"] = "true", ["PROXY_UID"] = "113" };
+        new CaptureOptionsReader(new CaptureHost { ResolvConf = "nameserver 127.0.0.53\n" }, environment, mistakes).Read(System.Collections.Immutable.ImmutableDictionary<string, string>.Empty);
+        ConfigError warning = Assert.Single(mistakes);
+        Assert.True(warning.IsWarning);
+        Assert.Contains(problem, warning.Problem, StringComparison.Ordinal);
+    }
+
     /// <summary>Every flag of every version (reference 05 section 3), with the values scripts give them.</summary>
     [Fact]
     public void Every_classic_flag_is_accepted()
