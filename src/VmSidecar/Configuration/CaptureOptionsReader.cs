@@ -77,8 +77,24 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
             CleanupOnly = IsOn("cleanup-only"),
         };
         WarnOfVirtualIps(options, cidrs);
+        WarnOfNames(options);
         return options;
     }
+
+    /// <summary>What is allowed and hardly meant.</summary>
+    private void WarnOfNames(CaptureOptions options)
+    {
+        if (options.CaptureAllDns && host.NameServers().FirstOrDefault(IPAddress.IsLoopback) is { } forwarder)
+        {
+            Doubt(Get("capture-all-dns"), $"captures also what the forwarder {forwarder} on this host asks its own servers: names go round in a circle", "Leave it off: queries to the servers of resolv.conf are captured without it");
+        }
+        if (options is { RedirectDns: true, Compat110: false } && options.OutboundExcludedPorts.Contains("53"))
+        {
+            Doubt(Get("istio-local-outbound-ports-exclude"), "excludes port 53, so names are not captured", "Remove 53, or set ISTIO_META_DNS_CAPTURE=false");
+        }
+    }
+
+    private void Doubt(Given given, string problem, string fix) => errors.Add(given.Error(problem, fix) with { IsWarning = true });
 
     /// <summary>A virtual IP that is not captured goes nowhere: no host has it.</summary>
     private void WarnOfVirtualIps(CaptureOptions options, Given cidrs)
