@@ -15,7 +15,7 @@ internal static class SdsStreams
     /// <summary>The method every stream calls.</summary>
     public const string Method = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets";
 
-    private const int First = 200, More = 1000, Rounds = 5; // the first ones fill pools
+    private const int First = 100, More = 500, Rounds = 3; // the first ones fill pools
 
     public static async Task<int> RunAsync()
     {
