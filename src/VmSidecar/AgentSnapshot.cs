@@ -25,6 +25,7 @@ internal sealed class AgentSnapshot(DateTimeOffset processStart, XdsProxy xds, C
                 ["trouble"] = relay.Trouble,
                 ["staleFrom"] = Time(relay.ServingFrom),
                 ["leftOut"] = new JsonArray([.. relay.LeftOut.Select(f => (JsonNode)f)]),
+                ["keptIn"] = new JsonArray([.. relay.KeptIn.Select(f => (JsonNode)f)]),
                 ["types"] = new JsonArray([.. relay.Types.Select(t => (JsonNode)Type(t))]),
             },
             ["certificate"] = Certificate(rotator.Status.Current),
@@ -32,6 +33,9 @@ internal sealed class AgentSnapshot(DateTimeOffset processStart, XdsProxy xds, C
             ["names"] = Table(),
         };
     }
+
+    /// <summary>The relay for the debug pages.</summary>
+    public XdsDebug Relay => xds.Debug;
 
     /// <summary>The name table for <c>/debug/ndsz</c>, or null before the first.</summary>
     public string? Names() => dns?.Names.Received.Current is null ? null : Table()?.ToJsonString();

@@ -91,7 +91,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         var admin = new EnvoyAdmin(_options.Envoy, host.Time);
         var renderer = new EnvoyRenderer(_options.Envoy, async (atMost, cancel) => xds is null || (await xds.ModeAsync(atMost, cancel)).Delta, new CommandRunner(TimeSpan.FromSeconds(5), host.Time));
         var envoy = new EnvoySupervisor(_options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics), host.Time, host.Logs.CreateLogger("default"));
-        HealthChecker? health = Health(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null);
+        HealthChecker? health = Health(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, stop.Token);
         var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, _options.Xds.SubscribeTrust ? trust : null)
         {
             Secrets = secrets, Clusters = dns?.Clusters, VipServices = _options.Dns.VipTcp && dns is not null ? dns.VirtualIps.Services : null, WrongProtocol = () => envoy.StartAnew("istiod does not speak the delta protocol"),
@@ -122,9 +122,9 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         for ((ReadinessState? now, Task changed) = state.Watch(); now is not { IsReady: true }; (now, changed) = state.Watch()) { await changed.WaitAsync(stop); }
     }
 
-    private HealthChecker? Health(EnvoyReadiness? envoy) =>
+    private HealthChecker? Health(EnvoyReadiness? envoy, CancellationToken stop) =>
         _options.Probe is { } probe && Probers.For(probe, _options.Envoy.Localhost == "::1", host.SearchPath, host.Time) is { } prober
-            ? new HealthChecker(probe, prober, envoy, host.Time, host.Logs.CreateLogger("healthcheck"))
+            ? new HealthChecker(probe, prober, envoy, host.Time, host.Logs.CreateLogger("healthcheck")) { StopRequested = stop }
             : null;
 
     private ReadinessConditions Conditions(DnsServer? dns, CancellationToken stop) => new(
@@ -144,6 +144,9 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         {
             Names = snapshot.Names,
             Snapshot = snapshot.Take,
+            Sync = () => snapshot.Relay.Sync(),
+            Config = () => snapshot.Relay.Config(),
+            Resource = (type, name) => snapshot.Relay.Resource(type, name),
             Drain = envoy.Drain.DrainOnlyAsync,
             Quit = () => { envoy.Drain.SkipDrain(); _quit.Cancel(); },
         };

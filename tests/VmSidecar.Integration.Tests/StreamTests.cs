@@ -38,6 +38,28 @@ public sealed class StreamTests
     }
 
     [Fact]
+    public async Task A_stop_says_goodbye_before_the_stream_ends_so_that_istiod_offers_the_VM_no_more()
+    {
+        await using FakeIstiod istiod = await StartTests.StartAsync();
+        using var application = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
+        application.Start();
+        var probe = new Configuration.ProbeOptions { Tcp = new Configuration.TcpProbe(((System.Net.IPEndPoint)application.LocalEndpoint).Port, "127.0.0.1") };
+        await using RunningAgent agent = RunningAgent.Start(RunningAgent.Onboard(istiod), istiod, o => o with { Probe = probe });
+        await istiod.UntilAsync(i => i.Streams is [var own] && own.State("NDS") == SyncState.Synced, "the agent is up");
+        await using AdsPeer envoy = await agent.EnvoyAsync(delta: true);
+        EnvoyApi.Core.Node node = agent.Node();
+        node.Metadata.Fields["PROXY_CONFIG"] = Google.Protobuf.WellKnownTypes.Value.ForStruct(Google.Protobuf.WellKnownTypes.Struct.Parser.ParseJson("""{"readinessProbe":{"tcpSocket":{"port":1}}}"""));
+        await AskAsync(envoy, true, "CDS", node);
+        await AskAsync(envoy, true, "LDS");
+        await istiod.UntilAsync(i => i.Registry.Entries is [{ Healthy.Status: true, IsOffered: true }], "healthy and offered");
+
+        await agent.StopAsync();
+
+        await istiod.UntilAsync(i => i.Registry.Entries is [{ Healthy: { Status: false, Message: "the agent is stopping" }, IsOffered: false, IsConnected: false }], "goodbye, then gone");
+        Assert.Empty(istiod.Violations);
+    }
+
+    [Fact]
     public async Task What_istiod_sends_reaches_Envoy_byte_for_byte_and_names_do_not()
     {
         await using FakeIstiod istiod = await StartTests.StartAsync(new IstiodOptions { Version = IstiodVersion.V1_10 });

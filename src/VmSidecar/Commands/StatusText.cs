@@ -33,10 +33,18 @@ internal static class StatusText
         };
         Line(text, "istiod", $"{stream} ({istiod["mode"]})");
         Trouble(text, istiod["trouble"]);
+        if (istiod["staleFrom"] is { } stale) { Trouble(text, JsonValue.Create($"STALE: Envoy is served from the disk; istiod was last heard {Age(stale, now)} ago")); }
+        Filters(text, istiod["leftOut"], "left out for this Envoy, which is not Istio's build: ");
+        Filters(text, istiod["keptIn"], "Envoy cannot load, and access rules need: ");
         foreach (JsonNode? type in istiod["types"] as JsonArray ?? [])
         {
             if (type?["error"]?.ToString() is { Length: > 0 } error) { Trouble(text, JsonValue.Create($"{Short(type["type"])} rejected: {error}")); }
         }
+    }
+
+    private static void Filters(StringBuilder text, JsonNode? names, string what)
+    {
+        if (names is JsonArray { Count: > 0 } filters) { Trouble(text, JsonValue.Create(what + string.Join(", ", filters.Select(f => f?.ToString())))); }
     }
 
     private static void Certificate(StringBuilder text, JsonObject certificate, DateTimeOffset now)

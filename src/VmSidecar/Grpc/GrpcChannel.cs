@@ -42,9 +42,9 @@ internal sealed class GrpcChannel : IAsyncDisposable
         try { request.Headers.Host = _authority; }
         catch (FormatException e) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Unavailable, $"connection error: '{_authority}' is not host:port"), e); }
         request.Headers.TryAddWithoutValidation("te", "trailers");
-        request.Headers.TryAddWithoutValidation("user-agent", GrpcMetadata.UserAgent);
         request.Headers.TryAddWithoutValidation(GrpcMetadata.AcceptEncoding, "identity");
         foreach ((string name, string value) in metadata) { request.Headers.TryAddWithoutValidation(name, value); }
+        request.Headers.TryAddWithoutValidation("user-agent", GrpcMetadata.UserAgent); // after the caller's own, as gRPC libraries do
         var call = new GrpcClientCall(request, content, Options, () => _connector.Goodbye);
         try
         {

@@ -13,6 +13,8 @@ namespace VmSidecar.Health;
 /// </summary>
 internal sealed partial class HealthChecker(ProbeOptions options, IProber application, EnvoyReadiness? envoy, TimeProvider time, ILogger log) : IComponent, IDisposable
 {
+    private const string Goodbye = "the agent is stopping";
+
     private readonly HealthPolicy _policy = new(options.SuccessThreshold, options.FailureThreshold);
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -24,6 +26,12 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
 
     /// <summary>The last verdict; null before the first. Set on changes only.</summary>
     public Published<HealthState> State { get; } = new();
+
+    /// <summary>
+    /// Fires when the whole agent is asked to stop, before Envoy drains: the workload says goodbye by reporting itself unhealthy, so that istiod
+    /// takes its endpoint away while connections still drain, and is probed no more.
+    /// </summary>
+    public CancellationToken StopRequested { get; init; }
 
     public Task StartAsync(CancellationToken startup)
     {
@@ -47,19 +55,24 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
 
     private async Task LoopAsync(CancellationToken stop)
     {
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(stop, StopRequested);
+        CancellationToken end = either.Token;
         try
         {
-            await Task.Delay(options.InitialDelay, time, stop);
+            await Task.Delay(options.InitialDelay, time, end);
             HealthPolicy.Memory memory = default;
             long next = time.GetTimestamp();
             while (true)
             {
-                memory = Judge(memory, await ProbeAsync(stop));
+                memory = Judge(memory, await ProbeAsync(end));
                 next = NextTick(next);
-                await Task.Delay(time.GetElapsedTime(time.GetTimestamp(), next), time, stop);
+                await Task.Delay(time.GetElapsedTime(time.GetTimestamp(), next), time, end);
             }
         }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
+        catch (OperationCanceledException) when (end.IsCancellationRequested)
+        {
+            SayGoodbye();
+        }
         catch (Exception e)
         {
             _ended.SetException(e);
@@ -80,6 +93,13 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
         return next;
     }
 
+    private void SayGoodbye()
+    {
+        if (State.Current is not { Healthy: true }) { return; } // istiod sends nobody here anyway
+        Leaving(log);
+        State.Set(new HealthState(Healthy: false, Goodbye));
+    }
+
     /// <summary>A fixed ticker: ticks missed during a slow probe are dropped, not made up for.</summary>
     private long NextTick(long tick)
     {
@@ -91,6 +111,9 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
 
     [LoggerMessage(1, LogLevel.Information, "starting health check for health.AggregateProber in {Delay}")]
     private static partial void Starting(ILogger log, string delay);
+
+    [LoggerMessage(4, LogLevel.Information, "reporting unhealthy: the agent is stopping, so no new connections are to come")]
+    private static partial void Leaving(ILogger log);
 
     [LoggerMessage(2, LogLevel.Information, "success threshold hit, marking as healthy")]
     private static partial void Healthy(ILogger log);

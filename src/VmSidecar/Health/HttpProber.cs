@@ -13,7 +13,7 @@ namespace VmSidecar.Health;
 /// </summary>
 internal sealed class HttpProber : IProber, IDisposable
 {
-    private const int MaxBody = 10 * 1024; // read so that the server sees a proper end, no more
+    private const int MostRequests = 10; // the tenth redirect is not followed
     private readonly HttpMessageInvoker _http;
     private readonly Uri _uri;
     private readonly HttpProbe _probe;
@@ -32,8 +32,7 @@ internal sealed class HttpProber : IProber, IDisposable
         _timeout = options.Timeout;
         _time = time;
         string host = string.IsNullOrEmpty(probe.Host) ? options.DefaultHost : probe.Host;
-        string path = probe.Path.StartsWith('/') ? probe.Path : "/" + probe.Path;
-        _uri = new Uri($"{probe.Scheme.ToLowerInvariant()}://{GoErrors.Join(host, probe.Port)}{path}");
+        _uri = new Uri($"{probe.Scheme.ToLowerInvariant()}://{GoErrors.Join(host, probe.Port)}{PathOf(probe.Path)}");
         _http = new HttpMessageInvoker(new SocketsHttpHandler
         {
             UseProxy = false,
@@ -65,45 +64,52 @@ internal sealed class HttpProber : IProber, IDisposable
 
     public void Dispose() => _http.Dispose();
 
+    /// <summary>The status decides; the body is not read, because one that never ends says nothing about health.</summary>
     private async Task<string?> FollowAsync(Uri uri, CancellationToken cancel)
     {
-        for (int redirects = 0; redirects <= 10; redirects++)
+        bool hostKept = true;
+        for (int requests = 0; requests < MostRequests; requests++)
         {
-            using HttpRequestMessage request = Request(uri);
+            using HttpRequestMessage request = Request(uri, hostKept);
             using HttpResponseMessage response = await _http.SendAsync(request, cancel);
             int status = (int)response.StatusCode;
             if (status is 301 or 302 or 303 or 307 or 308 && response.Headers.Location is { } location)
             {
+                hostKept &= !location.IsAbsoluteUri; // a Host of the probe's own is for that server only
                 uri = new Uri(uri, location);
+                if (uri.Scheme is not ("http" or "https")) { return $"Get \"{uri}\": unsupported protocol scheme \"{uri.Scheme}\""; }
                 continue;
             }
-            await ReadSomeAsync(response, cancel);
             return status is >= 200 and < 400 ? null : string.Create(CultureInfo.InvariantCulture, $"status code was not from [200,400), bad code {status}");
         }
-        return $"Get \"{uri}\": stopped after 10 redirects";
+        return $"Get \"{uri}\": stopped after {MostRequests} redirects";
     }
 
-    private HttpRequestMessage Request(Uri uri)
+    private HttpRequestMessage Request(Uri uri, bool hostKept)
     {
         var request = new HttpRequestMessage(HttpMethod.Get, uri);
         request.Headers.ConnectionClose = true;
+        bool elsewhere = uri.Host != _uri.Host;
         foreach ((string name, string value) in _probe.Headers)
         {
-            if (name == "Host") { request.Headers.Host = value; }
-            else { request.Headers.TryAddWithoutValidation(name, value); }
+            if (name == "Host") { request.Headers.Host = hostKept ? value : null; }
+            else if (!elsewhere || !IsSecret(name)) { request.Headers.TryAddWithoutValidation(name, value); }
         }
         if (!_probe.Headers.Any(h => h.Key == "User-Agent")) { request.Headers.TryAddWithoutValidation("User-Agent", "istio-probe/1.0"); }
         return request;
     }
 
-    private static bool AcceptAny(object sender, System.Security.Cryptography.X509Certificates.X509Certificate? certificate, System.Security.Cryptography.X509Certificates.X509Chain? chain, SslPolicyErrors errors) => true;
+    private static bool IsSecret(string header) =>
+        header.Equals("Authorization", StringComparison.OrdinalIgnoreCase) || header.Equals("Cookie", StringComparison.OrdinalIgnoreCase) || header.Equals("WWW-Authenticate", StringComparison.OrdinalIgnoreCase);
 
-    private static async Task ReadSomeAsync(HttpResponseMessage response, CancellationToken cancel)
+    /// <summary>The path is a URL reference of which only path and query count: scheme, host and port are the probe's.</summary>
+    private static string PathOf(string path)
     {
-        await using Stream body = await response.Content.ReadAsStreamAsync(cancel);
-        byte[] buffer = new byte[MaxBody];
-        await body.ReadAtLeastAsync(buffer, MaxBody, throwOnEndOfStream: false, cancel);
+        if (path.StartsWith('/')) { return path; }
+        return Uri.TryCreate(path, UriKind.Absolute, out Uri? whole) && whole.Scheme is "http" or "https" ? whole.PathAndQuery : "/" + path;
     }
+
+    private static bool AcceptAny(object sender, System.Security.Cryptography.X509Certificates.X509Certificate? certificate, System.Security.Cryptography.X509Certificates.X509Chain? chain, SslPolicyErrors errors) => true;
 
     private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, IPAddress? source, CancellationToken cancel)
     {

@@ -16,7 +16,7 @@ internal static class ProbeSocket
             var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true, LingerState = new LingerOption(true, 1) };
             try
             {
-                if (source?.AddressFamily == address.AddressFamily) { socket.Bind(new IPEndPoint(source, 0)); }
+                if (source?.AddressFamily == address.AddressFamily) { Bind(socket, source); }
                 await socket.ConnectAsync(new IPEndPoint(address, port), cancel);
                 return socket;
             }
@@ -32,5 +32,12 @@ internal static class ProbeSocket
             }
         }
         throw first ?? new SocketException((int)SocketError.HostNotFound);
+    }
+
+    // ::6 is on the loopback device only where capture rules put it; without rules no source is needed.
+    private static void Bind(Socket socket, IPAddress source)
+    {
+        try { socket.Bind(new IPEndPoint(source, 0)); }
+        catch (SocketException e) when (e.SocketErrorCode == SocketError.AddressNotAvailable) { }
     }
 }

@@ -11,6 +11,15 @@ internal sealed record StatusHooks
     /// <summary>The whole state for <c>vmsidecar status</c>; called per request, builds a fresh object.</summary>
     public Func<JsonObject> Snapshot { get; init; } = () => [];
 
+    /// <summary>State per xDS type on the current stream, for <c>/debug/syncz</c>.</summary>
+    public Func<JsonObject> Sync { get; init; } = () => [];
+
+    /// <summary>The configuration Envoy accepted, by type and name, for <c>/debug/config_dump</c>.</summary>
+    public Func<JsonObject> Config { get; init; } = () => [];
+
+    /// <summary>One resource of it by type and name, an encoded Any; null: there is none.</summary>
+    public Func<string, string, byte[]?> Resource { get; init; } = (_, _) => null;
+
     /// <summary>Ask Envoy to drain; null when done, else the problem.</summary>
     public Func<CancellationToken, Task<string?>> Drain { get; init; } = _ => Task.FromResult<string?>(null);
 

@@ -21,6 +21,8 @@ internal sealed class StatusRoutes(ReadinessProbe readiness, MetricsPage metrics
             "/quitquitquit" => LocalPostAsync(http, QuitAsync),
             "/drain" => LocalPostAsync(http, DrainAsync),
             "/debug/ndsz" => LocalAsync(http, NamesAsync),
+            "/debug/syncz" => LocalAsync(http, SyncAsync),
+            "/debug/config_dump" => LocalAsync(http, ConfigAsync),
             "/debug/statusz" => LocalAsync(http, SnapshotAsync),
             _ when path.StartsWith("/app-health/", StringComparison.Ordinal) || path.StartsWith("/app-lifecycle/", StringComparison.Ordinal) =>
                 Text(http, 400, $"app prober config does not exists for {path}"),
@@ -52,6 +54,19 @@ internal sealed class StatusRoutes(ReadinessProbe readiness, MetricsPage metrics
     private Task NamesAsync(HttpContext http) => Json(http, hooks.Names() is { } table ? (200, table) : (404, "{}"));
 
     private Task SnapshotAsync(HttpContext http) => Json(http, (200, hooks.Snapshot().ToJsonString()));
+
+    private Task SyncAsync(HttpContext http) => Json(http, (200, hooks.Sync().ToJsonString()));
+
+    /// <summary>The list; with <c>?type=LDS&amp;name=NAME</c> one resource, as the bytes that were relayed.</summary>
+    private Task ConfigAsync(HttpContext http)
+    {
+        string? type = http.Request.Query["type"], name = http.Request.Query["name"];
+        if (type is null && name is null) { return Json(http, (200, hooks.Config().ToJsonString())); }
+        if (type is null || name is null) { return Error(http, 400, "give both type (such as LDS, or a type URL) and name, or neither"); }
+        if (hooks.Resource(type, name) is not { } resource) { return Error(http, 404, $"no {type} resource of this name was relayed and accepted"); }
+        http.Response.ContentType = "application/x-protobuf";
+        return Write(http, 200, resource);
+    }
 
     private static Task LocalPostAsync(HttpContext http, Func<HttpContext, Task> serve) => LocalAsync(http, inner =>
         HttpMethods.IsPost(inner.Request.Method) ? serve(inner) : Error(inner, 405, "Method Not Allowed"));
@@ -97,9 +112,10 @@ internal sealed class StatusRoutes(ReadinessProbe readiness, MetricsPage metrics
         return Text(http, status, message + "\n");
     }
 
-    private static Task Write(HttpContext http, int status, string body)
+    private static Task Write(HttpContext http, int status, string body) => Write(http, status, Encoding.UTF8.GetBytes(body));
+
+    private static Task Write(HttpContext http, int status, byte[] bytes)
     {
-        byte[] bytes = Encoding.UTF8.GetBytes(body);
         http.Response.StatusCode = status;
         http.Response.ContentLength = bytes.Length;
         return HttpMethods.IsHead(http.Request.Method) ? Task.CompletedTask : http.Response.Body.WriteAsync(bytes, http.RequestAborted).AsTask();

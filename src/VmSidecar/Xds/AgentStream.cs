@@ -130,7 +130,11 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
 
     private async Task SendAsync(IGrpcClientCall istiod, bool delta, byte[] request, CancellationToken stop)
     {
-        if (XdsEnvelope.TryRead(delta ? XdsMessageKind.DeltaRequest : XdsMessageKind.Request, request, out XdsEnvelope? envelope)) { Ledger.Asked(envelope); }
+        if (XdsEnvelope.TryRead(delta ? XdsMessageKind.DeltaRequest : XdsMessageKind.Request, request, out XdsEnvelope? envelope)) 
+        {
+            Ledger.Asked(envelope);
+            Ledger.Named(envelope, request);
+        }
         try
         {
             await istiod.SendAsync(request, stop);
@@ -149,7 +153,7 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
         _failures = 0;
         _warned = false;
         Trouble = "";
-        context.Refusals.Welcomed();
+        context.Refusals.Welcomed(joint: false);
         context.Offline.IsReached();
         XdsLog.OwnUp(context.Log, context.Istiod.Address, delta ? "delta" : "sotw");
         await SettleAsync(delta, stop);
@@ -163,12 +167,12 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
             return;
         }
         _failures++;
-        Trouble = status.ToString();
-        context.Refusals.Ended(status);
-        XdsLog.OwnAttempt(context.Log, context.Istiod.Address, _failures, Trouble);
+        string explained = context.Refusals.Ended(status, joint: false);
+        Trouble = explained;
+        XdsLog.OwnAttempt(context.Log, context.Istiod.Address, _failures, status.ToString());
         if (UpSince is { } since)
         {
-            XdsLog.OwnLost(context.Log, context.Istiod.Address, $"{(context.Time.GetUtcNow() - since).TotalSeconds:0}s", Trouble);
+            XdsLog.OwnLost(context.Log, context.Istiod.Address, $"{(context.Time.GetUtcNow() - since).TotalSeconds:0}s", status.ToString());
             _warned = true;
         }
         else if (!_warned && !RefusalReporter.IsRefusal(status)) { _warned = context.Refusals.CannotOpen(status); }

@@ -1,13 +1,33 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
+using Microsoft.Extensions.Logging;
+
 using VmSidecar.Configuration;
+using VmSidecar.Linux.Files;
 
 namespace VmSidecar.Xds;
 
-/// <summary>The bootstrap of proxyless gRPC clients on this host: the relay's socket, the node, the certificates on disk (reference 03 §10). Pure.</summary>
+/// <summary>The bootstrap of proxyless gRPC clients on this host: the relay's socket, the node, the certificates on disk (reference 03 §10).</summary>
 internal static class GrpcBootstrap
 {
+    private const UnixFileMode Readable = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead; // 0644: it holds no secret
+
+    /// <summary>Writes the document where the options say. A failure is said and costs only proxyless clients: no reason to keep Envoy from its configuration.</summary>
+    public static async Task WriteAsync(XdsOptions options, ILogger log, CancellationToken startup)
+    {
+        if (options.GrpcBootstrapFile is not { } file) { return; }
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(file)!, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            await AtomicFile.WriteAsync(file, System.Text.Encoding.UTF8.GetBytes(Render(options, options.GrpcCertificates)), Readable, startup);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            XdsLog.NoGrpcBootstrap(log, e.Message);
+        }
+    }
+
     /// <summary>
     /// The document, two-space JSON. <paramref name="certificates"/> is OUTPUT_CERTS; null: no certificate provider is named. Paths are
     /// written absolute, so that a client's working directory does not matter.

@@ -15,6 +15,9 @@ internal sealed class MendLog(XdsMetrics metrics, ILogger log)
     /// <summary>Filters left out since the start.</summary>
     public ImmutableArray<string> LeftOut { get { lock (_gate) { return [.. _leftOut]; } } }
 
+    /// <summary>Filters that had to stay, since the start.</summary>
+    public ImmutableArray<string> KeptIn { get { lock (_gate) { return [.. _kept]; } } }
+
     /// <summary>One response was looked at.</summary>
     public void Note(MendReport report, long id)
     {

@@ -11,20 +11,24 @@ namespace VmSidecar.Xds;
 /// </summary>
 internal sealed class RefusalReporter(IIstiodAccess access, string address, ILogger log)
 {
-    private readonly Lock _gate = new();
+    private readonly Lock _gate = new(); // guards the fields below
     private GrpcStatus? _said;
+    private bool _saidOfJoint;
+    private string _explained = "";
 
-    /// <summary>A stream ended like this. Logs when it is a refusal that was not explained yet.</summary>
-    public void Ended(GrpcStatus status)
+    /// <summary>A stream ended like this. Logs when it is a refusal that was not explained yet. Returns what an operator is to read; for a refusal with the fix.</summary>
+    public string Ended(GrpcStatus status, bool joint)
     {
-        if (!IsRefusal(status)) { return; }
+        if (!IsRefusal(status)) { return status.ToString(); }
         lock (_gate)
         {
-            if (_said == status) { return; }
-            string why = access.ExplainRefusal(status);
-            if (!access.Tell(why)) { return; } // another asks again, and tells if the reason has become another
+            _saidOfJoint = joint || (_said == status && _saidOfJoint);
+            if (_said == status) { return _explained; }
+            _explained = RegistrationAdvice.For(status) ?? access.ExplainRefusal(status);
+            if (!access.Tell(_explained)) { return _explained; } // another asks again, and tells if the reason has become another
             _said = status;
-            XdsLog.Refused(log, address, why);
+            XdsLog.Refused(log, address, _explained);
+            return _explained;
         }
     }
 
@@ -43,10 +47,13 @@ internal sealed class RefusalReporter(IIstiodAccess access, string address, ILog
         if (status.Code == GrpcStatusCode.Unavailable) { _ = access.ExplainRefusal(status); }
     }
 
-    /// <summary>istiod answers: a later refusal is news again.</summary>
-    public void Welcomed()
+    /// <summary>istiod answers: a later refusal is news again. The agent's own stream says nothing of Envoy's, which carries the registration.</summary>
+    public void Welcomed(bool joint)
     {
-        lock (_gate) { _said = null; }
+        lock (_gate)
+        {
+            if (joint || !_saidOfJoint) { _said = null; }
+        }
     }
 
     /// <summary>True where istiod was reached and said no, for a reason that an operator must mend.</summary>

@@ -151,6 +151,28 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         }
     }
 
+    /// <summary>What is on disk now, for the debug pages. While a journal is written its last record may be missing.</summary>
+    public IReadOnlyDictionary<string, KeptResources> Peek()
+    {
+        Dictionary<string, KeptResources> all = new(StringComparer.Ordinal);
+        foreach (string type in Kept)
+        {
+            try
+            {
+                if (File.Exists(FileOf(type)))
+                {
+                    KeptResources.TryRead(type, File.ReadAllBytes(FileOf(type)), out KeptResources kept);
+                    all[type] = kept;
+                }
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                continue; // compacted or deleted meanwhile
+            }
+        }
+        return all;
+    }
+
     public void Dispose()
     {
         Forget();

@@ -12,6 +12,7 @@ internal sealed class StreamLedger(TimeProvider time)
 
     private readonly Lock _gate = new();
     private readonly List<XdsTypeStatus> _types = [];
+    private readonly Dictionary<string, SubscribedNames> _names = new(StringComparer.Ordinal); // at most MostTypes
 
     /// <summary>Notes a request on its way to istiod. True when it refuses a response and did not before.</summary>
     public bool Asked(XdsEnvelope request) => Change(request.TypeUrl, old =>
@@ -20,6 +21,26 @@ internal sealed class StreamLedger(TimeProvider time)
         if (request.Nonce.Length == 0 || request.Nonce != old.Nonce) { return now; }
         return now with { Ack = request.HasError ? XdsAck.Refused : XdsAck.Accepted, Error = request.ErrorMessage };
     });
+
+    /// <summary>Notes the names of a request; after <see cref="Asked"/>.</summary>
+    public void Named(XdsEnvelope request, ReadOnlySpan<byte> message)
+    {
+        lock (_gate)
+        {
+            if (!_names.TryGetValue(request.TypeUrl, out SubscribedNames? names))
+            {
+                if (_names.Count == MostTypes) { return; }
+                _names[request.TypeUrl] = names = new SubscribedNames();
+            }
+            names.Apply(request, message);
+        }
+    }
+
+    /// <summary>The names a type is subscribed to, and whether some were left out.</summary>
+    public (ImmutableArray<string> Names, bool IsCut) NamesOf(string typeUrl)
+    {
+        lock (_gate) { return _names.TryGetValue(typeUrl, out SubscribedNames? names) ? (names.All, names.IsCut) : ([], false); }
+    }
 
     /// <summary>Notes a response from istiod.</summary>
     public void Answered(XdsEnvelope response) => Change(response.TypeUrl, old => old with

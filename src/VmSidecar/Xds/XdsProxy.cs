@@ -2,8 +2,8 @@ using Microsoft.Extensions.Logging;
 
 using VmSidecar.Configuration;
 using VmSidecar.Grpc;
+using VmSidecar.Health;
 using VmSidecar.Lifecycle;
-using VmSidecar.Linux.Files;
 using VmSidecar.Metrics;
 using VmSidecar.Wasm;
 
@@ -18,6 +18,8 @@ internal sealed class XdsProxy : IComponent
 {
     private const int MostAside = 32; // gRPC clients without a proxy, each with a stream to istiod; a client with many channels has one each
 
+    private static readonly TimeSpan GoodbyeLimit = TimeSpan.FromSeconds(1);
+
     private readonly XdsContext _context;
     private readonly GrpcServer _server;
     private readonly AgentStream _own;
@@ -31,6 +33,7 @@ internal sealed class XdsProxy : IComponent
     private Task _purging = Task.CompletedTask;
     private long _ids;
     private int _aside;
+    private volatile string _trouble = ""; // why istiod did not take Envoy's last stream
 
     public XdsProxy(XdsOptions options, XdsLinks links, MetricRegistry metrics, TimeProvider time, ILoggerFactory logs)
     {
@@ -49,6 +52,9 @@ internal sealed class XdsProxy : IComponent
             Mends = new MendLog(own, log),
             Refusals = new RefusalReporter(links.Access, options.DiscoveryAddress, log),
         };
+        metrics.Observe("xds_stale", "1 while Envoy is served from the disk because istiod cannot be reached", () => _context.Offline.ServingFrom is null ? 0 : 1);
+        metrics.Observe("xds_stale_age_seconds", "Age of what Envoy is served from the disk; absent while istiod serves it",
+            () => _context.Offline.ServingFrom is { } seen ? (time.GetUtcNow() - seen).TotalSeconds : double.NaN);
         Mode = new Published<XdsMode>(options.Delta is { } forced ? new XdsMode(forced, Settled: true) : XdsMode.Load(options.StateDirectory));
         _seat = new JointSeat(time);
         _own = new AgentStream(_context, _joint, Mode);
@@ -103,19 +109,30 @@ internal sealed class XdsProxy : IComponent
                 Mode.Current!,
                 joint ? active!.Id : 0,
                 _context.Tap.LastNames,
-                joint || own ? "" : _own.Trouble,
+                joint ? "" : _trouble.Length > 0 ? _trouble : own ? "" : _own.Trouble,
                 joint ? active!.Ledger.Snapshot() : _own.Ledger.Snapshot())
             {
                 LeftOut = _context.Mends.LeftOut,
+                KeptIn = _context.Mends.KeptIn,
                 ServingFrom = _context.Offline.ServingFrom,
             };
+        }
+    }
+
+    /// <summary>Subscriptions and sync state per type on the current stream, and what Envoy accepted: for the debug pages.</summary>
+    public XdsDebug Debug
+    {
+        get
+        {
+            XdsSession? active = _seat.Holder.Session;
+            return new XdsDebug(Status, active is { Phase: JointPhase.Up } ? active.Ledger : _own.Ledger, _context.Keeper);
         }
     }
 
     public async Task StartAsync(CancellationToken startup)
     {
         XdsLog.Initializing(_context.Log, _context.Istiod.Address, Cluster(_context.Options.Node));
-        await WriteGrpcBootstrapAsync(_context.Options, startup);
+        await GrpcBootstrap.WriteAsync(_context.Options, _context.Log, startup);
         _context.Offline.Begin();
         await _server.StartAsync(startup);
         _keeping = GuardAsync(_context.Keeper.RunAsync(_stop.Token));
@@ -125,6 +142,7 @@ internal sealed class XdsProxy : IComponent
 
     public async Task StopAsync(CancellationToken hard)
     {
+        if (_seat.Holder.Session is { } session) { await LastWordsAsync(session, hard); }
         _seat.Holder.Session?.Supersede(new GrpcStatus(GrpcStatusCode.Unavailable, "the agent is stopping"));
         await _stop.CancelAsync();
         await _server.StopAsync(hard);
@@ -135,6 +153,24 @@ internal sealed class XdsProxy : IComponent
         _context.Keeper.Dispose();
         _completion.TrySetResult();
         _stop.Dispose();
+    }
+
+    /// <summary>A goodbye that is under way (the workload reports itself unhealthy at a stop) leaves before the stream ends; an istiod that does not take it is not waited for.</summary>
+    private async Task LastWordsAsync(XdsSession session, CancellationToken hard)
+    {
+        if (_context.Links.Health.Current is not { Healthy: false } last || session.Reported.Current is not { Healthy: true }) { return; }
+        using var limit = new CancellationTokenSource(GoodbyeLimit, _context.Time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, hard);
+        try
+        {
+            while (true)
+            {
+                (HealthState? said, Task changed) = session.Reported.Watch();
+                if (ReferenceEquals(said, last)) { return; }
+                await changed.WaitAsync(either.Token);
+            }
+        }
+        catch (OperationCanceledException) when (either.IsCancellationRequested) { }
     }
 
     /// <summary>
@@ -219,6 +255,7 @@ internal sealed class XdsProxy : IComponent
         bool held = _seat.Leave(session, () =>
         {
             _joint.Set(new JointState(JointPhase.None, session.End.Cause is SessionCause.Istiod or SessionCause.IstiodSend));
+            _trouble = session.Phase == JointPhase.Up ? "" : session.Trouble;
             _context.Metrics.Connected.Value = 0;
             _context.Keeper.IsLive = false;
         });
@@ -232,24 +269,10 @@ internal sealed class XdsProxy : IComponent
     {
         _joint.Set(new JointState(phase, IstiodEnded: false));
         if (phase != JointPhase.Up) { return; }
+        _trouble = "";
         _context.Metrics.Connected.Value = 1;
         _context.Keeper.IsLive = true;
     });
-
-    private async Task WriteGrpcBootstrapAsync(XdsOptions options, CancellationToken startup)
-    {
-        if (options.GrpcBootstrapFile is not { } file) { return; }
-        try
-        {
-            Directory.CreateDirectory(Path.GetDirectoryName(file)!, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            const UnixFileMode Readable = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead; // 0644: it holds no secret
-            await AtomicFile.WriteAsync(file, System.Text.Encoding.UTF8.GetBytes(GrpcBootstrap.Render(options, options.GrpcCertificates)), Readable, startup);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            XdsLog.NoGrpcBootstrap(_context.Log, e.Message); // only proxyless clients miss it: no reason to keep Envoy from its configuration
-        }
-    }
 
     /// <summary>A bug in a loop ends the process instead of one quiet stream.</summary>
     [SuppressMessage("Design", "CA1031", Justification = "not handled here: handed to Completion")]

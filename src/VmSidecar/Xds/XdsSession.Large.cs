@@ -16,7 +16,7 @@ internal sealed partial class XdsSession
     private async ValueTask<SessionEnd?> PassLargeAsync(IGrpcClientCall istiod, int length, CancellationToken stop)
     {
         using var first = new PieceList();
-        context.Refusals.Welcomed();
+        if (!IsAside) { context.Refusals.Welcomed(joint: true); }
         MoveTo(JointPhase.Up);
         string? type = null;
         while (type is null && first.Length < Math.Min(length, TypeWithin)) // 1

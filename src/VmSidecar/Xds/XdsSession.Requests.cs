@@ -1,5 +1,8 @@
+using System.Collections.Concurrent;
+
 using VmSidecar.Grpc;
 using VmSidecar.Health;
+using VmSidecar.Lifecycle;
 using VmSidecar.Wire.Protobuf;
 
 namespace VmSidecar.Xds;
@@ -11,7 +14,11 @@ internal sealed partial class XdsSession
     private static readonly TimeSpan HealthAgain = TimeSpan.FromMinutes(5);
 
     private readonly TaskCompletionSource<HealthState?> _listenersAsked = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly ConcurrentQueue<HealthState> _reporting = new(); // in the order of the health messages in the queue
     private bool _namesAsked;
+
+    /// <summary>The health istiod was told last on this stream.</summary>
+    public Published<HealthState> Reported { get; } = new();
 
     private async Task<SessionEnd> ReadEnvoyAsync(CancellationToken stop)
     {
@@ -61,7 +68,7 @@ internal sealed partial class XdsSession
         if (request.TypeUrl == XdsTypeUrl.Listener && !_listenersAsked.Task.IsCompleted)
         {
             HealthState? state = context.Links.Health.Current;
-            if (state is not null && !TryQueue(XdsMessages.Health(delta, state))) { return false; }
+            if (state is not null && !TryReport(state)) { return false; }
             _listenersAsked.TrySetResult(state);
         }
         return true;
@@ -78,8 +85,10 @@ internal sealed partial class XdsSession
                 {
                     typeUrl = entry.Envelope.TypeUrl;
                     NoteRequest(entry.Envelope);
+                    Ledger.Named(entry.Envelope, entry.Message.Body.Span);
                     await istiod.SendAsync(entry.Message.Body, stop);
                     context.Metrics.Requests.Add();
+                    if (typeUrl == XdsTypeUrl.Health && _reporting.TryDequeue(out HealthState? told)) { Reported.Set(told); }
                 }
             }
             await istiod.CompleteAsync(stop); // Envoy has half-closed
@@ -111,11 +120,17 @@ internal sealed partial class XdsSession
                     stop.ThrowIfCancellationRequested();
                     if (!again) { continue; }
                 }
-                if (state is not null && !TryQueue(XdsMessages.Health(delta, state)) && !_requests.IsComplete) { return TooSlow(); }
+                if (state is not null && !TryReport(state) && !_requests.IsComplete) { return TooSlow(); }
                 sent = state;
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
+    }
+
+    private bool TryReport(HealthState state)
+    {
+        _reporting.Enqueue(state);
+        return TryQueue(XdsMessages.Health(delta, state));
     }
 
     private bool TryQueue(byte[] own)

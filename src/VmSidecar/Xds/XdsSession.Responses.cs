@@ -44,7 +44,7 @@ internal sealed partial class XdsSession
             return new(NotAResponse);
         }
         Note(response);
-        context.Refusals.Welcomed();
+        if (!IsAside) { context.Refusals.Welcomed(joint: true); }
         MoveTo(JointPhase.Up);
         return RouteAsync(response, message, stop);
     }

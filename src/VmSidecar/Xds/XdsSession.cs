@@ -37,6 +37,9 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     /// <summary>Since when istiod has answered.</summary>
     public DateTimeOffset? UpSince { get; private set; }
 
+    /// <summary>Why istiod ended it, with the fix where it is a refusal; empty where it did not.</summary>
+    public string Trouble { get; private set; } = "";
+
     /// <summary>What went over it.</summary>
     public StreamLedger Ledger { get; } = new(context.Time);
 
@@ -72,6 +75,8 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         catch (GrpcException e)
         {
             LogDialFailed(e.Status);
+            context.Metrics.ConnectionFailures.Add();
+            Trouble = e.Status.ToString();
             context.Metrics.IstiodErrors.Add();
             End = new SessionEnd(SessionCause.Istiod, e.Status, Expected: true);
             return e.Status;
@@ -152,7 +157,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
             default:
                 (End.Expected ? context.Metrics.IstiodCancelled : context.Metrics.IstiodErrors).Add();
                 if (End.Expected || RefusalReporter.IsRefusal(End.Status)) { XdsLog.UpstreamEnded(context.Log, End.Said, id); } else { XdsLog.UpstreamFailed(context.Log, End.Said, id); }
-                context.Refusals.Ended(End.Status);
+                if (!IsAside) { Trouble = context.Refusals.Ended(End.Status, joint: true); }
                 if (Phase != JointPhase.Up) { context.Refusals.DiedUnanswered(End.Status); }
                 break;
         }

@@ -38,13 +38,16 @@ internal sealed record XdsTypeStatus(
 /// <param name="Mode">Protocol in use or expected.</param>
 /// <param name="Id">Number of the Envoy stream; 0 for the agent's own.</param>
 /// <param name="LastNames">When the last name table was taken; null: never.</param>
-/// <param name="Trouble">Why there is no stream, as last seen; empty when there is one.</param>
+/// <param name="Trouble">Why there is no stream of Envoy's, or none at all, as last seen; empty when all is well.</param>
 /// <param name="Types">Per type, in the order first seen.</param>
 internal sealed record XdsStatus(
     XdsStreamOwner Owner, DateTimeOffset? Since, XdsMode Mode, long Id, DateTimeOffset? LastNames, string Trouble, ImmutableArray<XdsTypeStatus> Types)
 {
     /// <summary>Istio's filters left out because Envoy cannot load them, in name order; empty with Istio's Envoy.</summary>
     public ImmutableArray<string> LeftOut { get; init; } = [];
+
+    /// <summary>Filters that Envoy cannot load and that stay all the same, because an access rule reads what they write: their listeners fail.</summary>
+    public ImmutableArray<string> KeptIn { get; init; } = [];
 
     /// <summary>Envoy is served from the disk, and this is when istiod last stood behind it (stale); null: it is not.</summary>
     public DateTimeOffset? ServingFrom { get; init; }

@@ -53,6 +53,23 @@ public sealed class HealthCheckerTests
         await checker.StopAsync(CancellationToken.None);
     }
 
+    [Theory]
+    [InlineData(null, "False the agent is stopping")] // healthy until then
+    [InlineData("refused", "False refused")]          // istiod sends nobody here anyway
+    public async Task It_says_goodbye_when_the_agent_is_asked_to_stop_and_probes_no_more(string? verdict, string said)
+    {
+        using var stop = new CancellationTokenSource();
+        using var checker = new HealthChecker(new ProbeOptions(), new ScriptedProber(verdict), null, _time, _log) { StopRequested = stop.Token };
+        await checker.StartAsync(CancellationToken.None);
+        Assert.Equal(TimeSpan.FromSeconds(10), await _time.NextTimerAsync(Test.Deadline));
+
+        Task changed = checker.State.Watch().Changed;
+        await stop.CancelAsync();
+        if (verdict is null) { await changed.WaitAsync(Test.Deadline); }
+        await checker.StopAsync(CancellationToken.None);
+        Assert.Equal(said, $"{checker.State.Current!.Healthy} {checker.State.Current.Message}");
+    }
+
     [Fact]
     public async Task A_stop_during_the_delay_is_immediate()
     {

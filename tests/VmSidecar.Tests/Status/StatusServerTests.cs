@@ -31,6 +31,9 @@ public sealed class StatusServerTests : IAsyncLifetime
         var hooks = new StatusHooks
         {
             Names = () => _names,
+            Sync = () => new JsonObject { ["types"] = new JsonArray() },
+            Config = () => new JsonObject { ["t"] = new JsonArray() },
+            Resource = (type, name) => type == "LDS" && name == "virtualOutbound" ? "raw"u8.ToArray() : null,
             Snapshot = () => new JsonObject { ["envoy"] = "running" },
             Drain = _ => Task.FromResult(_drainProblem),
             Quit = () => _quits++,
@@ -58,6 +61,11 @@ public sealed class StatusServerTests : IAsyncLifetime
     [InlineData("POST", "/drain", 200, "OK")]
     [InlineData("GET", "/debug/ndsz", 404, "{}")]
     [InlineData("GET", "/debug/statusz", 200, """{"envoy":"running"}""")]
+    [InlineData("GET", "/debug/syncz", 200, """{"types":[]}""")]
+    [InlineData("GET", "/debug/config_dump", 200, """{"t":[]}""")]
+    [InlineData("GET", "/debug/config_dump?type=LDS&name=virtualOutbound", 200, "raw")]
+    [InlineData("GET", "/debug/config_dump?type=LDS&name=x", 404, "no LDS resource of this name was relayed and accepted\n")]
+    [InlineData("GET", "/debug/config_dump?type=LDS", 400, "give both type (such as LDS, or a type URL) and name, or neither\n")]
     [InlineData("GET", "/nonexistent", 404, "404 page not found\n")]
     [InlineData("GET", "/", 404, "404 page not found\n")]
     [InlineData("HEAD", "/nonexistent", 404, "")]
