@@ -1,7 +1,5 @@
 using System.Text.Json.Nodes;
 
-using VmSidecar.TestKit;
-using VmSidecar.TestKit.Grpc;
 using VmSidecar.Wire.Protobuf;
 using VmSidecar.Xds;
 
