@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 
+using VmSidecar.TestKit.Grpc;
 using VmSidecar.Wire.Protobuf;
 using VmSidecar.Xds;
 
