@@ -36,7 +36,7 @@ internal sealed record OnboardingSource(ImmutableDictionary<string, byte[]> File
             using FileStream archive = File.OpenRead(path);
             ReadArchive(archive, found, problems);
         }
-        return new([.. found], [.. problems]);
+        return new(found.ToImmutableDictionary(), [.. problems]);
     }
 
     private static void ReadArchive(FileStream archive, Dictionary<string, byte[]> found, List<string> problems)
