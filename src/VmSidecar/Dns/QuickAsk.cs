@@ -27,15 +27,13 @@ internal sealed class QuickAsk(Forwarder forwarder, QuestionInFlight question, S
     {
         byte[] bare = QuestionKey.WithoutHopOptions(question.Packet, question.Query);
         byte[] copy = ReferenceEquals(bare, question.Packet) ? (byte[])bare.Clone() : bare;
-        _timer = time.CreateTimer(static ask => ((QuickAsk)ask!).GoOn(), this, patience, Timeout.InfiniteTimeSpan);
         PendingAsk? ask = plan.Order[0].TrySend(copy, question.Query.Question, this);
-        if (ask is null)
-        {
-            bool isOurs = Interlocked.Exchange(ref _state, Over) == Open;
-            _timer.Dispose();
-            return !isOurs; // the timer, quicker than the send, has started the exchange already
-        }
+        if (ask is null) { return Interlocked.Exchange(ref _state, Over) != Open; } // over: the stop has started the exchange already
         Volatile.Write(ref _ask, ask);
+        // Armed once there is an ask to take over; the answer may be quicker than that.
+        ITimer timer = time.CreateTimer(static ask => ((QuickAsk)ask!).GoOn(), this, patience, Timeout.InfiniteTimeSpan);
+        Interlocked.Exchange(ref _timer, timer);
+        if (Volatile.Read(ref _state) == Over) { timer.Dispose(); }
         return true;
     }
 

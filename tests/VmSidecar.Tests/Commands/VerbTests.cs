@@ -91,12 +91,21 @@ public sealed class VerbTests
     }
 
     [Fact]
+    public void A_renewal_that_fails_is_told_while_the_certificate_is_good() // cleared by the next success
+    {
+        string text = StatusText.Render((JsonObject)JsonNode.Parse("""
+            {"ready":true,"certificate":{"condition":"Good","until":"2026-01-02T00:00:00Z","lastError":"istiod does not answer","advice":"the token ends soon"}}
+            """)!, new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
+        Assert.Contains("certificate  valid for 1d0h\n             istiod does not answer\n             the token ends soon\n", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_good_day_is_short()
     {
         string text = StatusText.Render((JsonObject)JsonNode.Parse("""
             {"ready":true,"started":"2026-01-01T00:00:00Z",
              "istiod":{"stream":"Joint","since":"2026-01-01T00:00:02Z","mode":"delta","types":[{"type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","error":null}]},
-             "certificate":{"condition":"Good","until":"2026-01-02T00:00:00Z","lastError":"old"},
+             "certificate":{"condition":"Good","until":"2026-01-02T00:00:00Z","lastError":"","advice":""},
              "envoy":{"phase":"Running","pid":812,"starts":1,"since":"2026-01-01T00:00:01Z"},
              "names":{"hosts":9,"taken":"2026-01-01T00:00:02Z","fromDisk":false}}
             """)!, new DateTimeOffset(2026, 1, 1, 0, 3, 12, TimeSpan.Zero));
