@@ -54,6 +54,8 @@ internal sealed record ReportItem(string Name, string From, Func<CancellationTok
     private static byte[]? Tail(string path)
     {
         if (!File.Exists(path)) { return null; }
+        // Most of these folders are the agent's user's: as root a link there must lead nowhere.
+        if (path != "/etc/resolv.conf" && new FileInfo(path).LinkTarget is { } target) { return System.Text.Encoding.UTF8.GetBytes($"a link to {target}; not followed\n"); }
         using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         if (file.CanSeek && file.Length > MaxFile) { file.Position = file.Length - MaxFile; }
         byte[] bytes = new byte[MaxFile];

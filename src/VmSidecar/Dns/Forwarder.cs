@@ -31,7 +31,7 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
     public UpstreamReading? Reading { get; set; }
 
     /// <summary>True while a server is known to send our questions back.</summary>
-    public bool Loops => _servers.All.Any(s => s.Loops);
+    public bool Loops => _servers.All is { IsEmpty: false } all && all.All(s => s.Loops);
 
     /// <summary>Replaces the servers; those that stay keep their sockets and what is known of them. <paramref name="fallback"/> only counts when the others are gone.</summary>
     public void UseServers(ImmutableArray<IPEndPoint> endpoints, ImmutableArray<IPEndPoint> fallback = default)

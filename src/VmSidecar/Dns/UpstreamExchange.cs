@@ -67,7 +67,8 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
     /// <summary>The servers to ask, in order, and those to turn to when these are gone or silent.</summary>
     public static ServerPlan Plan(ImmutableArray<UpstreamServer> servers)
     {
-        ImmutableArray<UpstreamServer> order = InOrder(servers);
+        bool mixed = servers.Any(s => s.Loops) && servers.Any(s => !s.Loops); // who asks us cannot know better
+        ImmutableArray<UpstreamServer> order = InOrder(mixed ? [.. servers.Where(s => !s.Loops)] : servers);
         bool split = order.Any(s => s.IsFallback) && !order.Where(s => !s.IsFallback).All(s => s.Health.IsDown);
         return split ? new([.. order.Where(s => !s.IsFallback)], [.. order.Where(s => s.IsFallback)]) : new(order, []);
     }

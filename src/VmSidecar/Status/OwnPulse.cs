@@ -44,8 +44,12 @@ internal sealed class OwnPulse(Func<int> statusPort, Func<IPEndPoint?> dns, Time
     {
         using var http = new HttpMessageInvoker(new SocketsHttpHandler { UseProxy = false, AllowAutoRedirect = false });
         using var question = new HttpRequestMessage(HttpMethod.Get, $"http://127.0.0.1:{port}/healthz/live");
-        using HttpResponseMessage answer = await http.SendAsync(question, stop);
-        answer.EnsureSuccessStatusCode();
+        try
+        {
+            using HttpResponseMessage answer = await http.SendAsync(question, stop);
+            answer.EnsureSuccessStatusCode();
+        }
+        catch (HttpRequestException e) when (e.StatusCode is null && e.HttpRequestError != HttpRequestError.ConnectionError) { } // turned away at the limit of connections: it lives
     }
 
     private static async Task AskDnsAsync(IPEndPoint endpoint, CancellationToken stop)

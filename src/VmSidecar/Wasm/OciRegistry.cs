@@ -151,7 +151,7 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
             string value = (token.RootElement.TryGetProperty("token", out JsonElement one) ? one : token.RootElement.GetProperty("access_token")).GetString() ?? "";
             return new AuthenticationHeaderValue("Bearer", value);
         }
-        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException)
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException or IOException)
         {
             throw new ModuleException(ModuleFailure.Manifest, $"{where.Authority} gives no token", e);
         }

@@ -53,6 +53,12 @@ internal sealed class WasmModules(WasmOptions options, WasmMetrics metrics, Time
             metrics.Failed(ModuleFailure.Download).Add();
             return Failed(request, $"{e.Message} Make {options.Directory} writable for this user");
         }
+        catch (Exception e) when (e is FormatException or ArgumentException or InvalidOperationException or NotSupportedException or ArithmeticException)
+        {
+            // what a registry, an archive or a pull secret holds must not end the agent
+            metrics.Failed(ModuleFailure.Download).Add();
+            return Failed(request, $"it cannot be fetched: {e.Message} Check the imagePullSecret and the registry");
+        }
     }
 
     /// <summary>Deletes from time to time what nothing uses, until cancelled.</summary>

@@ -55,6 +55,9 @@ internal sealed class JointSeat(TimeProvider time)
         then();
     });
 
+    /// <summary>The holder is no Envoy: its age keeps nobody out.</summary>
+    public void DropAge(XdsSession session) => IfHeldBy(session, () => _holder.Set(new SeatHolder(session, default)));
+
     /// <summary>True while a process that began later holds it.</summary>
     public bool IsHeldByNewer(PeerProcess process) => Holder.Process.IsNewerThan(process);
 

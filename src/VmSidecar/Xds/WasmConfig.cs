@@ -114,7 +114,7 @@ internal sealed record WasmConfig
 
     // A Duration in proto's JSON: seconds with a fraction and an s.
     private static TimeSpan GoSeconds(string text) =>
-        text.EndsWith('s') && double.TryParse(text[..^1], System.Globalization.NumberStyles.AllowDecimalPoint, System.Globalization.CultureInfo.InvariantCulture, out double seconds)
+        text.EndsWith('s') && double.TryParse(text[..^1], System.Globalization.NumberStyles.AllowDecimalPoint, System.Globalization.CultureInfo.InvariantCulture, out double seconds) && seconds >= 0 // not NaN either
             ? TimeSpan.FromSeconds(Math.Min(seconds, 3600))
             : TimeSpan.Zero;
 }

@@ -268,6 +268,7 @@ internal sealed class XdsProxy : IComponent
     private void Moved(XdsSession session, JointPhase phase) => _seat.IfHeldBy(session, () =>
     {
         _joint.Set(new JointState(phase, IstiodEnded: false));
+        if (phase == JointPhase.Asked && session.IsProxyless) { _seat.DropAge(session); }
         if (phase != JointPhase.Up) { return; }
         _trouble = "";
         _context.Metrics.Connected.Value = 1;

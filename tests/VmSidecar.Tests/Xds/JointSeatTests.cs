@@ -99,6 +99,18 @@ public sealed class JointSeatTests
         Assert.False(envoy.Ended.IsCompleted || back.Ended.IsCompleted);
     }
 
+    [Fact]
+    public async Task Envoy_takes_it_also_from_a_client_without_a_proxy_that_began_later()
+    {
+        await using var bench = new RelayBench(delta: true, names: false);
+        PairedCall client = await SpeakingAsync(bench, Young, Proxyless), first = await bench.Istiod.NextAsync();
+        await first.Server.ReadBytesAsync();
+        await SpeakingAsync(bench, Old);
+        PairedCall joint = await bench.Istiod.NextAsync();
+        Assert.Equal(GrpcStatusCode.Unavailable, (await client.Ended.WaitAsync(Test.Deadline)).Code);
+        Assert.Equal([joint], bench.Istiod.Open);
+    }
+
     [Theory]
     [InlineData(1, 100, 2, 100, false)] // the same tick: the higher id is the newer
     [InlineData(2, 100, 1, 200, false)]
