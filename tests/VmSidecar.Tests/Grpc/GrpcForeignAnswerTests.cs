@@ -49,14 +49,17 @@ public sealed class GrpcForeignAnswerTests
     {
         foreach (bool after in new[] { false, true })
         {
+            var opened = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously); // a reset during the opening is another matter
             await using RawServer server = await RawServer.StartAsync(async context =>
             {
                 context.Response.ContentType = "application/grpc";
+                await opened.Task;
                 if (after) { await context.Response.Body.WriteAsync(new byte[] { 0, 0, 0, 0, 1, 65 }); }
                 if (after) { await context.Request.Body.ReadExactlyAsync(new byte[5]); } // the client has our message now
                 context.Features.Get<IHttpResetFeature>()!.Reset(reset);
             });
             await using IGrpcClientCall call = await server.Channel.OpenAsync("/a.B/C", [], default);
+            opened.SetResult();
             if (after)
             {
                 Assert.Equal("A", await call.ReadTextAsync());

@@ -61,6 +61,7 @@ public sealed class CutThroughTests
             (PairedCall envoy, PairedCall istiod) = await OpenAsync(bench, delta, stock: true);
             await istiod.Server.SayAsync(response);
             got[way] = await envoy.Client.ReadBytesAsync();
+            await Test.UntilAsync(() => bench.Proxy.Status.LeftOut.Length > 0); // noted once Envoy has the message
             Assert.Equal(["istio.metadata_exchange"], bench.Proxy.Status.LeftOut);
         }
         Assert.Equal(got[0], got[1]);
