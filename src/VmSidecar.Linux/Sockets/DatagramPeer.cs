@@ -19,6 +19,20 @@ internal struct DatagramPeer
     /// <summary>The sender's port; sockaddr_in and sockaddr_in6 alike.</summary>
     public readonly int Port => (Address[2] << 8) | Address[3];
 
+    /// <summary>
+    /// Keeps of the control message the address alone: the kernel tells with it the interface the datagram came in by, and would send the answer out there,
+    /// although the way back may be another (asymmetric routes). A link-local address means nothing without its interface, and keeps it.
+    /// </summary>
+    public void FreeRoute()
+    {
+        const int Level = 8, Data = 16;             // in cmsghdr; behind it
+        const int V4End = Data + 12, V6End = Data + 20; // in_pktinfo: interface, address to answer from, address; in6_pktinfo: address, interface
+        Span<byte> control = Control;
+        bool isLinkLocal = control[Data] == 0xfe && (control[Data + 1] & 0xc0) == 0x80;
+        if (control[Level] == 0 && ControlLength >= V4End) { control.Slice(Data, sizeof(int)).Clear(); }
+        if (control[Level] == DatagramSocket.Ipv6 && ControlLength >= V6End && !isLinkLocal) { control.Slice(V6End - sizeof(int), sizeof(int)).Clear(); }
+    }
+
     [InlineArray(MaxAddress)]
     public struct Bytes28
     {

@@ -66,7 +66,7 @@ internal sealed unsafe class DatagramReceiver : IDisposable
     /// <summary>The bytes of one datagram.</summary>
     public ReadOnlySpan<byte> Datagram(int index) => new(_bytes + (nint)index * _size, (int)Math.Min(_messages[index].Length, (uint)_size));
 
-    /// <summary>Who sent it.</summary>
+    /// <summary>Who sent it, and from which of our addresses the answer is to leave.</summary>
     public void Peer(int index, out DatagramPeer peer)
     {
         ref readonly SocketCalls.Message message = ref _messages[index];
@@ -75,6 +75,7 @@ internal sealed unsafe class DatagramReceiver : IDisposable
         peer.ControlLength = (int)Math.Min(message.ControlLength, DatagramPeer.MaxControl);
         new ReadOnlySpan<byte>(message.Name, peer.AddressLength).CopyTo(peer.Address);
         new ReadOnlySpan<byte>(message.Control, peer.ControlLength).CopyTo(peer.Control);
+        peer.FreeRoute();
     }
 
     public void Dispose()

@@ -9,7 +9,10 @@ internal static class DatagramSocket
 {
     private const int SocketLevel = 1, ReusePort = 15; // SOL_SOCKET, SO_REUSEPORT
     private const int Ip = 0, PacketInfo = 8;          // IPPROTO_IP, IP_PKTINFO
-    private const int Ipv6 = 41, ReceivePacketInfo = 49; // IPPROTO_IPV6, IPV6_RECVPKTINFO
+    private const int ReceivePacketInfo = 49;          // IPV6_RECVPKTINFO
+
+    /// <summary>IPPROTO_IPV6.</summary>
+    public const int Ipv6 = 41;
 
     /// <summary>
     /// Lets more sockets of this process share the address of a bound one; the kernel then spreads clients over them. Set after the first bind, so that this

@@ -72,7 +72,7 @@ internal sealed class DnsServer : IComponent
 
     public Task Completion => _completion.Task;
 
-    public async Task StartAsync(CancellationToken startup)
+    public Task StartAsync(CancellationToken startup)
     {
         var loops = new List<Func<Task>>();
         _udp = new(_options.Io, _handler, _outstanding, e => _completion.TrySetException(e));
@@ -81,7 +81,7 @@ internal sealed class DnsServer : IComponent
         if (Bound.IsEmpty) { throw new FatalException("dns", $"none of the addresses {string.Join(", ", _options.Listen)} exists on this host", "Bring up the loopback interface, or set DNS_PROXY_ADDR to an address this host has"); }
         _resolvConf.Own = Bound;
         _loops.Own = string.Join(", ", Bound);
-        await _resolvConf.ReadAsync();
+        _resolvConf.Read();
         VirtualIps.LoadLast();
         Names.LoadLast();
         _udp.Start();
@@ -91,6 +91,7 @@ internal sealed class DnsServer : IComponent
         loops.Add(() => VirtualIps.SaveLoopAsync(_stop.Token));
         loops.Add(() => _loops.RunAsync(_stop.Token));
         _running = Task.WhenAll(loops.Select(RunAsync));
+        return Task.CompletedTask;
     }
 
     public async Task StopAsync(CancellationToken hard)

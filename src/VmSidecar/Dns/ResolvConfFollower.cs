@@ -13,6 +13,7 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
     public static readonly TimeSpan Interval = TimeSpan.FromSeconds(3);
 
     private ResolvConf? _current;
+    private ImmutableArray<IPEndPoint> _fallback = [];
     private bool _unreadable;
 
     /// <summary>Our own listening addresses: never an upstream.</summary>
@@ -22,13 +23,14 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
     public Action Changed { get; init; } = () => { };
 
     /// <summary>Reads now; without the file the servers known so far stay.</summary>
-    public async Task ReadAsync()
+    public void Read()
     {
-        ResolvConf? read = TryRead();
-        if (read is null || read.Equals(_current)) { return; }
-        _current = read;
-        ImmutableArray<IPEndPoint> servers = [.. read.Servers.Where(s => !IsOwn(s))];
-        forwarder.UseServers(servers, Fallback(servers));
+        if (TryRead() is not { } read) { return; }
+        ImmutableArray<IPEndPoint> servers = [.. read.Servers.Where(s => !Own.Contains(s))], fallback = Fallback(servers);
+        if (read.Equals(_current) && fallback.SequenceEqual(_fallback)) { return; } // a change of link moves only the servers behind the stub
+        (_current, _fallback) = (read, fallback);
+        foreach (IPEndPoint own in read.Servers.Where(Own.Contains)) { DnsLog.OwnAddress(log, own, path); }
+        forwarder.UseServers(servers, fallback);
         Changed();
         state.UseSearch(read.SearchNames);
         DnsLog.Following(log, string.Join(", ", servers), string.Join(" ", read.Search));
@@ -43,7 +45,7 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
             while (true)
             {
                 await Task.Delay(Interval, time, stop);
-                await ReadAsync();
+                Read();
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
@@ -65,13 +67,6 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
         }
     }
 
-    private bool IsOwn(IPEndPoint server)
-    {
-        if (!Own.Contains(server)) { return false; }
-        DnsLog.OwnAddress(log, server, path);
-        return true;
-    }
-
     /// <summary>
     /// Behind systemd-resolved's stub: the servers it uses itself, asked only after the stub has failed. First choice stays the stub, which alone knows
     /// which domain goes to which link.
@@ -82,7 +77,7 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
         string real = Path.Combine(Path.GetDirectoryName(path) ?? "/", "../run/systemd/resolve/resolv.conf");
         if (!stubOnly || !File.Exists(real)) { return []; }
         try { return [.. ResolvConf.Parse(File.ReadAllText(real)).Servers.Where(s => !Own.Contains(s) && !servers.Contains(s))]; }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException) { return []; }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException) { return _fallback; } // read again in a moment
     }
 
     private static readonly IPAddress Stub = IPAddress.Parse("127.0.0.53"), StubProxy = IPAddress.Parse("127.0.0.54");

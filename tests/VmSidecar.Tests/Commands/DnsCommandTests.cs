@@ -1,5 +1,6 @@
 using VmSidecar.Commands;
 using VmSidecar.Configuration;
+using VmSidecar.TestKit;
 using VmSidecar.Tests.Dns;
 using VmSidecar.Wire.Dns;
 using Xunit;
@@ -14,7 +15,7 @@ public sealed class DnsCommandTests
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
         await using DnsLab lab = await DnsLab.StartAsync([upstream], resolvConf: "search corp.example");
         Assert.Null(lab.Server.Names.Accept(AnswerCasesTests.Fixture));
-        await ForwarderTests.UntilAsync(() => File.Exists(lab.TablePath));
+        await Test.UntilAsync(() => File.Exists(lab.TablePath));
         (int code, string text) = await RunAsync(lab, "ledger", "A");
         Assert.Equal(0, code);
         Assert.Contains("ledger.corp.example. A\n  why       ledger. below a search domain, which is host ledger.payments.svc.cluster.local. (Kubernetes service, 10.96.10.11)\n", text, StringComparison.Ordinal);
@@ -42,7 +43,7 @@ public sealed class DnsCommandTests
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
         await using DnsLab lab = await DnsLab.StartAsync([upstream]);
         await lab.ShowHostsAsync("private.example.net");
-        await ForwarderTests.UntilAsync(() => File.Exists(lab.Server.VirtualIps.Path));
+        await Test.UntilAsync(() => File.Exists(lab.Server.VirtualIps.Path));
         (int code, string text) = await RunAsync(lab, "private.example.net", "A");
         Assert.Equal(0, code);
         Assert.Contains("own virtual IP 240.241.", text, StringComparison.Ordinal);

@@ -103,7 +103,7 @@ public sealed class CachingTests
         time.Advance(TimeSpan.FromSeconds(55));
         Assert.Equal(["www.example.net. 5 A 192.0.2.1"], (await lab.AskAsync("www.example.net")).Answers); // at once, from the cache
         await upstream.AskedAsync();                                                                      // and asked ahead
-        await ForwarderTests.UntilAsync(() => lab.Server.Upstreams.Cache.Count == 1 && upstream.Count == 2);
+        await Test.UntilAsync(() => lab.Server.Upstreams.Cache.Count == 1 && upstream.Count == 2);
     }
 
     [Fact]

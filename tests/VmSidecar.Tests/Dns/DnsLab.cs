@@ -100,7 +100,7 @@ internal sealed class DnsLab : IAsyncDisposable
     {
         Assert.Null(Server.Names.Accept([]));
         Server.VirtualIps.Accept(hosts);
-        await ForwarderTests.UntilAsync(() => Server.VirtualIps.Current.Hosts.Keys.Order(StringComparer.Ordinal).SequenceEqual(hosts.Order(StringComparer.Ordinal)));
+        await Test.UntilAsync(() => Server.VirtualIps.Current.Hosts.Keys.Order(StringComparer.Ordinal).SequenceEqual(hosts.Order(StringComparer.Ordinal)));
     }
 
     /// <summary>The test stopped the server itself.</summary>

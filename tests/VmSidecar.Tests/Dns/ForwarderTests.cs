@@ -100,7 +100,7 @@ public sealed class ForwarderTests
         DnsText reply = await asked;
         Assert.Equal(("SERVFAIL", "www.example.net. A", 0x8102), (reply.Rcode, reply.Question, reply.Header.Flags));
         Assert.InRange(time.GetUtcNow() - begin, lab.Options.ForwardTimeout, lab.Options.ForwardTimeout + TimeSpan.FromSeconds(1));
-        await UntilAsync(() => one.Count >= 2 && two.Count >= 2); // a lost packet is sent again; the clock here is quicker than their sockets
+        await Test.UntilAsync(() => one.Count >= 2 && two.Count >= 2); // a lost packet is sent again; the clock here is quicker than their sockets
         Assert.Contains("istio_agent_dns_upstream_failures_total 1\n", lab.MetricsPage(), StringComparison.Ordinal);
     }
 
@@ -144,7 +144,7 @@ public sealed class ForwarderTests
         Task<DnsText> first = lab.AskAsync("www.example.net", id: 1);
         await upstream.AskedAsync();
         Task<DnsText> second = lab.AskAsync("WWW.example.NET", id: 2);
-        await UntilAsync(() => lab.MetricsPage().Contains("istio_agent_dns_coalesced_total 1\n", StringComparison.Ordinal));
+        await Test.UntilAsync(() => lab.MetricsPage().Contains("istio_agent_dns_coalesced_total 1\n", StringComparison.Ordinal));
         await upstream.SendAsync(held!, upstream.Seen.First().Port);
         Assert.Equal("www.example.net. A", (await first).Question);
         DnsText other = await second;
@@ -189,7 +189,7 @@ public sealed class ForwarderTests
         await using DnsLab lab = await DnsLab.StartAsync();
         var follower = new ResolvConfFollower(lab.ResolvConfPath, new DnsState(new NameScope("a", "b", false)), lab.Server.Upstreams, TimeProvider.System, lab.Log) { Own = [new(IPAddress.Parse("127.0.0.1"), 53)] };
         await File.WriteAllTextAsync(lab.ResolvConfPath, "nameserver 127.0.0.1\nnameserver 192.0.2.53");
-        await follower.ReadAsync();
+        follower.Read();
         Assert.Equal(["192.0.2.53:53"], lab.Server.Upstreams.Servers.Select(s => s.Endpoint.ToString()));
         Assert.Contains(lab.Log.Lines, l => l.StartsWith("Warning: ignoring the DNS server 127.0.0.1:53", StringComparison.Ordinal));
     }
@@ -237,12 +237,6 @@ public sealed class ForwarderTests
             Task<TimeSpan> armed = time.NextTimerAsync(Test.Deadline);
             if (await Task.WhenAny(armed, task) == armed && await armed is { } due && due <= TimeSpan.FromSeconds(1)) { time.Advance(due); }
         }
-    }
-
-    internal static async Task UntilAsync(Func<bool> condition)
-    {
-        using var deadline = new CancellationTokenSource(Test.Deadline);
-        while (!condition()) { deadline.Token.ThrowIfCancellationRequested(); await Task.Yield(); }
     }
 
     /// <summary>Waits until a timer of this length is armed; others (the follower's) are passed over.</summary>

@@ -18,7 +18,7 @@ public sealed class LoopWatchTests
         agent = lab.Address;
         lab.Server.Upstreams.UseServers([forwarder.Endpoint, good.Endpoint]);
         lab.Server.LookForLoops();
-        await ForwarderTests.UntilAsync(() => lab.Log.Lines.Any(l => l.StartsWith("Error: DNS loop", StringComparison.Ordinal))); // told last
+        await Test.UntilAsync(() => lab.Log.Lines.Any(l => l.StartsWith("Error: DNS loop", StringComparison.Ordinal))); // told last
         Assert.True(lab.Server.Upstreams.Servers[0].Loops);
         string line = Assert.Single(lab.Log.Lines, l => l.StartsWith("Error: DNS loop", StringComparison.Ordinal));
         Assert.Contains($"{forwarder.Endpoint} sends", line, StringComparison.Ordinal);

@@ -2,6 +2,7 @@ using System.Net;
 using Microsoft.Extensions.Logging.Abstractions;
 using VmSidecar.Dns;
 using VmSidecar.Linux.Processes;
+using VmSidecar.TestKit;
 using VmSidecar.TestKit.Namespaces;
 using VmSidecar.Tests.Configuration;
 using VmSidecar.Wire.Dns;
@@ -56,7 +57,7 @@ public sealed class ResolverTests
             if (pid.Length > 0)
             {
                 await vm.Commands.RunAsync("kill", [pid], "", CancellationToken.None);
-                await ForwarderTests.UntilAsync(() => !Directory.Exists($"/proc/{pid}"));
+                await Test.UntilAsync(() => !Directory.Exists($"/proc/{pid}"));
             }
             Directory.Delete(etc, recursive: true);
         }
@@ -74,7 +75,7 @@ public sealed class ResolverTests
     {
         string output = Path.Combine(host.Paths.Root, "agent.out");
         string pid = await RunAsync(vm, "sh", "-c", $"dotnet exec {Agent} run --root {host.Paths.Root} >{output} 2>&1 </dev/null & echo $!");
-        await ForwarderTests.UntilAsync(() => File.Exists(output) && (File.ReadAllText(output).Contains("serving the last name table", StringComparison.Ordinal) || !Directory.Exists($"/proc/{pid}")));
+        await Test.UntilAsync(() => File.Exists(output) && (File.ReadAllText(output).Contains("serving the last name table", StringComparison.Ordinal) || !Directory.Exists($"/proc/{pid}")));
         Assert.True(Directory.Exists($"/proc/{pid}"), await File.ReadAllTextAsync(output));
         return pid;
     }

@@ -1,3 +1,4 @@
+using VmSidecar.Dns;
 using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
 using Xunit;
@@ -50,5 +51,29 @@ public sealed class ServerListTests
         Assert.Equal(["other.example.net. 60 A 192.0.2.1"], (await lab.AskAsync("other.example.net")).Answers);
         await old.SendAsync(held!, old.Seen.First().Port);
         Assert.Equal(["www.example.net. 60 A 192.0.2.9"], (await asked).Answers);
+    }
+
+    [Fact]
+    public async Task Another_link_behind_an_unchanged_stub_is_noticed()
+    {
+        await using DnsLab lab = await DnsLab.StartAsync();
+        string etc = Directory.CreateDirectory(Path.Combine(lab.Options.StateDirectory, "etc")).FullName, conf = Path.Combine(etc, "resolv.conf");
+        string behind = Path.Combine(Directory.CreateDirectory(Path.Combine(etc, "../run/systemd/resolve")).FullName, "resolv.conf");
+        int changes = 0;
+        var follower = new ResolvConfFollower(conf, new DnsState(new NameScope("a", "b", false)), lab.Server.Upstreams, TimeProvider.System, lab.Log) { Changed = () => changes++ };
+        await File.WriteAllTextAsync(conf, "nameserver 127.0.0.53\n");
+        await File.WriteAllTextAsync(behind, "nameserver 192.0.2.1\n");
+        follower.Read();
+        Assert.Equal(["127.0.0.53:53", "192.0.2.1:53"], Servers());
+        await File.WriteAllTextAsync(behind, "nameserver 192.0.2.2\n"); // a VPN came up: resolv.conf itself stays as it is
+        follower.Read();
+        Assert.Equal(["127.0.0.53:53", "192.0.2.2:53"], Servers());
+        follower.Read();
+        Assert.Equal(2, changes); // the same again is no change
+        File.Delete(behind);
+        follower.Read();
+        Assert.Equal(["127.0.0.53:53"], Servers());
+
+        string[] Servers() => [.. lab.Server.Upstreams.Servers.Select(s => s.Endpoint.ToString())];
     }
 }

@@ -130,7 +130,7 @@ public sealed class VirtualIpTests
         string ours = (await lab.AskAsync("private.example.net")).Answers.Single();
         Assert.Null(lab.Server.Names.Accept(DnsMessages.Nds(("Private.example.net", ["240.240.0.9"], "External", "", ""))));
         Assert.Equal(["private.example.net. 30 A 240.240.0.9"], (await lab.AskAsync("private.example.net")).Answers);
-        await ForwarderTests.UntilAsync(() => lab.Server.VirtualIps.Current.Hosts.Count == 0);
+        await Test.UntilAsync(() => lab.Server.VirtualIps.Current.Hosts.Count == 0);
         await lab.ShowHostsAsync("private.example.net");
         Assert.Equal(ours, (await lab.AskAsync("private.example.net")).Answers.Single());
     }
@@ -145,7 +145,7 @@ public sealed class VirtualIpTests
         time.Advance(TimeSpan.FromSeconds(2));
         Assert.Null(lab.Server.Names.Accept(DnsMessages.Nds(("known.example.net", ["240.240.0.1"], "External", "", ""))));
         // the names may arrive before or after the end of the first rest; in the second case there is another one
-        await ForwarderTests.UntilAsync(() =>
+        await Test.UntilAsync(() =>
         {
             time.Advance(TimeSpan.FromSeconds(2));
             return lab.Server.VirtualIps.Current.Hosts.Count > 0;
