@@ -38,7 +38,7 @@ internal static class BugReport
     internal static IReadOnlyList<ReportItem> Items(Cli cli, HostPaths paths, HttpMessageInvoker http, ICommandRunner run)
     {
         ConfigLoad load = ConfigLoad.Read(paths, cli.Environment, CommandLineFlags.None, new HostNetwork());
-        int status = load.Options?.Status.Port ?? 15020, admin = load.Options?.Envoy.AdminPort ?? 15000;
+        (int status, int admin) = AgentPorts.Of(load);
         string[] folders = [paths.Certificates, paths.ProxyDirectory, paths.State, paths.LogDirectory, Path.GetDirectoryName(paths.Token)!, Path.GetDirectoryName(paths.ClusterEnv)!];
         return
         [

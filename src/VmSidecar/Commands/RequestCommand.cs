@@ -9,18 +9,27 @@ namespace VmSidecar.Commands;
 internal static class RequestCommand
 {
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(60);
-    private static readonly string[] Ports = ["15000", "15004", "15020", "15021"];
+    private static readonly int[] Ports = [15000, 15004, 15020, 15021];
 
     public static Command Create(Cli cli)
     {
         var method = new Argument<string>("method") { Description = "GET, POST, ..." };
         var path = new Argument<string>("path") { Description = "for example 'stats?filter=server.state' or 'config_dump'" };
         var body = new Argument<string?>("body") { Description = "request body", DefaultValueFactory = _ => null };
-        var port = new Option<string>("--debug-port") { Description = "15000 (Envoy admin), 15004, 15020 or 15021", DefaultValueFactory = _ => "15000" };
-        port.AcceptOnlyFromAmong(Ports);
-        var command = new Command("request", "Makes an HTTP request to Envoy's admin API") { method, path, body, port };
-        command.SetAction((parsed, stop) => RunAsync(
-            cli, new Request(parsed.GetValue(method)!, parsed.GetValue(path)!, parsed.GetValue(body), int.Parse(parsed.GetValue(port)!, CultureInfo.InvariantCulture)), stop));
+        var port = new Option<int?>("--debug-port") { Description = "15000 (Envoy admin), 15004, 15020 or 15021, or the configured ports (default: Envoy's admin port, 15000)" };
+        Option<string> root = cli.RootOption();
+        var command = new Command("request", "Makes an HTTP request to Envoy's admin API") { root, method, path, body, port };
+        command.SetAction(async (parsed, stop) =>
+        {
+            AgentPorts ports = AgentPorts.Of(cli, parsed.GetValue(root)!);
+            int asked = parsed.GetValue(port) ?? ports.Admin;
+            if (Ports.Contains(asked) || asked == ports.Admin || asked == ports.Status)
+            {
+                return await RunAsync(cli, new Request(parsed.GetValue(method)!, parsed.GetValue(path)!, parsed.GetValue(body), asked), stop);
+            }
+            await cli.Error.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"Error: --debug-port {asked} is no port of the agent's or Envoy's. Use one of {string.Join(", ", Ports.Append(ports.Admin).Append(ports.Status).Distinct().Order())}"));
+            return (int)ExitCode.CommandFailed;
+        });
         return command;
     }
 

@@ -1,3 +1,4 @@
+using System.CommandLine;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
@@ -12,6 +13,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 using VmSidecar.Commands;
 using VmSidecar.TestKit;
+using VmSidecar.Tests.Configuration;
 
 using Xunit;
 
@@ -55,7 +57,7 @@ public sealed class VerbTests
         int asked = 0;
         await using WebApplication app = await ServeAsync(http => { http.Response.StatusCode = ++asked < 3 ? 503 : 200; return Task.CompletedTask; });
         var patience = new WaitCommand.Patience(Test.Deadline, Test.Deadline, TimeSpan.FromMilliseconds(1));
-        Assert.Equal(0, await WaitCommand.RunAsync(Cli(), patience, $"http://127.0.0.1:{Port(app)}/", TimeProvider.System, CancellationToken.None));
+        Assert.Equal(0, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{Port(app)}/", FreePort()), TimeProvider.System, CancellationToken.None));
         Assert.EndsWith("\tinfo\tEnvoy is ready!\n", _out.ToString(), StringComparison.Ordinal);
         Assert.Equal(3, asked);
     }
@@ -65,7 +67,7 @@ public sealed class VerbTests
     {
         await using WebApplication app = await ServeAsync(http => { http.Response.StatusCode = 503; return Task.CompletedTask; });
         var patience = new WaitCommand.Patience(TimeSpan.Zero, Test.Deadline, TimeSpan.Zero);
-        Assert.Equal(255, await WaitCommand.RunAsync(Cli(), patience, $"http://127.0.0.1:{Port(app)}/", TimeProvider.System, CancellationToken.None));
+        Assert.Equal(255, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{Port(app)}/", FreePort()), TimeProvider.System, CancellationToken.None));
         Assert.StartsWith("Error: timeout waiting for Envoy proxy to become ready. Last error: HTTP status code 503", _error.ToString(), StringComparison.Ordinal);
     }
 
@@ -88,6 +90,28 @@ public sealed class VerbTests
         Assert.Equal(1, await StatusCommand.RunAsync(Cli(), Port(app), json: true, watch: false, CancellationToken.None));
         JsonNode state = JsonNode.Parse(_out.ToString())!;
         Assert.Equal("workers have not yet started", state["reason"]!.ToString());
+    }
+
+    [Theory]
+    [InlineData("status")]
+    [InlineData("request GET server_info")]
+    public async Task Verbs_ask_the_ports_that_are_configured(string line)
+    {
+        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync("""{"started":"2026-01-01T00:00:00Z"}"""));
+        using TestHost host = new TestHost().Mesh($"defaultConfig:\n  statusPort: {Port(app)}\n  proxyAdminPort: {Port(app)}\n");
+        string[] words = [.. line.Split(' '), "--root", host.Paths.Root];
+        Cli cli = Cli();
+        Command verb = words[0] == "status" ? StatusCommand.Create(cli) : RequestCommand.Create(cli);
+        Assert.Equal(0, await verb.Parse(words[1..]).InvokeAsync());
+        Assert.NotEqual("", _out.ToString());
+    }
+
+    [Fact]
+    public async Task A_port_of_nobody_is_named_with_those_that_are()
+    {
+        using TestHost host = new TestHost().Mesh("defaultConfig:\n  proxyAdminPort: 16000\n");
+        Assert.Equal(255, await RequestCommand.Create(Cli()).Parse(["GET", "stats", "--debug-port", "17", "--root", host.Paths.Root]).InvokeAsync());
+        Assert.Equal("Error: --debug-port 17 is no port of the agent's or Envoy's. Use one of 15000, 15004, 15020, 15021, 16000\n", _error.ToString());
     }
 
     [Fact]

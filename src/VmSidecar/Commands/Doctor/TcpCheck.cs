@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Sockets;
 
 namespace VmSidecar.Commands.Doctor;
@@ -22,7 +23,7 @@ internal sealed class TcpCheck : IDoctorCheck
         try
         {
             await socket.ConnectAsync(host, port, limit.Token);
-            return Finding.Ok($"{socket.RemoteEndPoint} takes connections");
+            return Finding.Ok($"{Plain((IPEndPoint)socket.RemoteEndPoint!)} takes connections");
         }
         catch (OperationCanceledException) when (!stop.IsCancellationRequested)
         {
@@ -35,4 +36,7 @@ internal sealed class TcpCheck : IDoctorCheck
                 : "Check this host's routes");
         }
     }
+
+    /// <summary>An IPv4 address as people write it: a socket for both families has it inside an IPv6 one.</summary>
+    private static IPEndPoint Plain(IPEndPoint peer) => peer.Address.IsIPv4MappedToIPv6 ? new(peer.Address.MapToIPv4(), peer.Port) : peer;
 }

@@ -30,7 +30,8 @@ public sealed class DoctorTests : IAsyncLifetime
     [Fact]
     public async Task A_host_in_order_reaches_istiod_before_the_first_start()
     {
-        (int code, Dictionary<string, string> outcome, _) = await DiagnoseAsync(Files());
+        (int code, Dictionary<string, string> outcome, JsonNode report) = await DiagnoseAsync(Files());
+        Assert.StartsWith("127.0.0.1:", Cause(report, "NET002"), StringComparison.Ordinal);
         Assert.All(["CFG001", "CRT001", "CLK001", "TOK001", "NET001", "NET002", "TLS001", "AUT001", "XDS001", "ENV001"], c => Assert.Equal((c, "ok"), (c, outcome[c])));
         Assert.All(["AGT001", "CRT002", "REG001", "ENV002", "RUL001", "DNS001", "APP001"], c => Assert.Equal((c, "skipped"), (c, outcome[c])));
         Assert.Equal(0, code);
