@@ -20,11 +20,26 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
     private readonly Dictionary<string, ServiceCluster> _clusters = new(StringComparer.Ordinal); // by cluster; survives a new stream, on which delta may send changes only
     private readonly Dictionary<string, string[]> _routes = new(StringComparer.Ordinal);         // by route configuration; SotW may send some of them only
 
+    private bool _clustersAnew, _routesAnew; // the next response stands for all; under the gate
+
     /// <summary>Takes a whole DiscoveryResponse (the full state) or DeltaDiscoveryResponse of clusters.</summary>
     public void Observe(bool delta, ReadOnlySpan<byte> response) => Observe(Begin(XdsTypeUrl.Cluster, delta)!, response);
 
     /// <summary>Takes a response of route configurations.</summary>
     public void ObserveRoutes(bool delta, ReadOnlySpan<byte> response) => Observe(Begin(XdsTypeUrl.Routes, delta)!, response);
+
+    /// <summary>
+    /// A stream asks for a type for the first time. <paramref name="holdsNothing"/>: the one who asks has no resource of it, so what is not in the answer does not exist any
+    /// more; without that, delta tells what is gone.
+    /// </summary>
+    public void Begins(string typeUrl, bool holdsNothing)
+    {
+        lock (_gate)
+        {
+            if (typeUrl == XdsTypeUrl.Cluster) { _clustersAnew = holdsNothing; }
+            else if (typeUrl == XdsTypeUrl.Routes) { _routesAnew = holdsNothing; }
+        }
+    }
 
     /// <summary>Begins a response that comes field by field; null for a type that tells nothing.</summary>
     public Observation? Begin(string typeUrl, bool delta) => typeUrl is XdsTypeUrl.Cluster or XdsTypeUrl.Routes ? new(this, typeUrl == XdsTypeUrl.Routes, delta) : null;
@@ -59,14 +74,26 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
         {
             lock (hosts._gate)
             {
-                foreach (string name in delta ? _removed : hosts._clusters.Keys.Where(n => !routes && !_clusters.Contains(n)).ToList())
-                {
-                    if (routes) { hosts._routes.Remove(name); } else { hosts.Forget(name); }
-                }
+                if (routes) { DropRoutes(); } else { DropClusters(); }
                 foreach ((string name, ServiceCluster cluster) in _services) { hosts.Take(name, cluster); }
                 foreach ((string name, string[] named) in _routes) { hosts._routes[name] = named; }
                 hosts.Tell();
             }
+        }
+
+        private void DropClusters()
+        {
+            bool whole = !delta || hosts._clustersAnew;
+            hosts._clustersAnew = false;
+            foreach (string name in whole ? hosts._clusters.Keys.Where(n => !_clusters.Contains(n)).ToList() : _removed) { hosts.Forget(name); }
+        }
+
+        private void DropRoutes()
+        {
+            if (hosts._routesAnew) { hosts._routes.Clear(); }
+            hosts._routesAnew = false;
+            if (!delta) { return; }
+            foreach (string name in _removed) { hosts._routes.Remove(name); }
         }
     }
 

@@ -33,7 +33,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     private readonly Dictionary<(string Type, string Nonce), bool> _early = [];
     private long _held;
     private TaskCompletionSource _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); // too much is held to wait longer; written under the gate
-    private readonly HashSet<string> _broken = new(StringComparer.Ordinal); // types that miss a response; under the gate
+    private readonly JournalContinuity _continuity = new(); // under the gate
     private readonly Dictionary<string, long> _compacted = new(StringComparer.Ordinal); // length after the last compaction, by file; the one loop's
     private bool _complained;
 
@@ -42,6 +42,23 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
 
     /// <summary>True when a response of this type and length, bytes, would be kept now.</summary>
     public bool Wants(string typeUrl, int length) => Kept.Contains(typeUrl) && Interlocked.Read(ref _held) + length <= mostHeld;
+
+    /// <summary>True for types that are kept at all.</summary>
+    public static bool Keeps(string typeUrl) => Kept.Contains(typeUrl);
+
+    /// <summary>A stream asks for a type for the first time. <paramref name="holdsNothing"/>: Envoy has no resource of it, so the answer takes the place of what is kept.</summary>
+    public void Begins(string typeUrl, bool holdsNothing)
+    {
+        if (!Kept.Contains(typeUrl)) { return; }
+        lock (_gate) { _continuity.Begins(typeUrl, holdsNothing); }
+    }
+
+    /// <summary>A response was refused on Envoy's behalf and never delivered.</summary>
+    public void Withheld(XdsEnvelope response)
+    {
+        if (!Kept.Contains(response.TypeUrl)) { return; }
+        lock (_gate) { _continuity.Withheld(response.Kind, response.TypeUrl); }
+    }
 
     /// <summary>A response was delivered. Takes ownership of the message.</summary>
     public void Delivered(XdsEnvelope response, GrpcMessage message)
@@ -54,7 +71,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
                 message.Dispose();
                 return;
             }
-            var held = new Held(response, message);
+            var held = new Held(response, message, _continuity.IsBase(response.Kind, response.TypeUrl));
             _held += message.Length;
             if (_early.Remove((response.TypeUrl, response.Nonce), out bool accepted))
             {
@@ -66,11 +83,11 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         }
     }
 
-    /// <summary>A response of this type was delivered and is not kept: increments on it would add up to a state that never was, so nothing is until a response stands for all, or a stream begins anew.</summary>
+    /// <summary>A response of this type was delivered and is not kept: increments on it would add up to a state that never was, so nothing is until a response stands for all.</summary>
     public void Missed(string typeUrl)
     {
         if (!Kept.Contains(typeUrl)) { return; }
-        lock (_gate) { _broken.Add(typeUrl); }
+        lock (_gate) { _continuity.Missed(typeUrl); }
     }
 
     /// <summary>Envoy has answered: an accepted response goes to disk, a refused one is forgotten.</summary>
@@ -96,7 +113,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             foreach (Held held in _waiting.Values) { Drop(held); }
             _waiting.Clear();
             _early.Clear();
-            _broken.Clear(); // the next stream begins with everything
+            _continuity.Forget();
         }
     }
 
@@ -186,13 +203,15 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         foreach (IGrouping<string, Held> type in accepted.GroupBy(h => h.Response.TypeUrl))
         {
             List<Held> responses = [.. type];
-            int whole = Math.Max(responses.FindLastIndex(h => KeptResources.IsWhole(h.Response.Kind, type.Key)), 0); // what came before it does not count any more
-            await TryAsync(() => WriteAsync(type.Key, responses[whole..]));
+            int whole = Math.Max(responses.FindLastIndex(h => h.IsBase), 0); // what came before it does not count any more
+            bool written = false;
+            await TryAsync(async () => written = await WriteAsync(type.Key, responses[whole..]));
+            if (!written) { Missed(type.Key); } // half of it may be on disk
         }
         string[] broken;
         lock (_gate)
         {
-            broken = [.. _broken];
+            broken = [.. _continuity.Broken];
             foreach (Held held in accepted) { Drop(held); }
             if (_pressing.Task.IsCompleted) { _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); }
         }
@@ -206,23 +225,27 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         return Task.CompletedTask;
     }
 
-    private async Task WriteAsync(string typeUrl, List<Held> responses)
+    /// <summary>False when the responses continue something that is not there.</summary>
+    private async Task<bool> WriteAsync(string typeUrl, List<Held> responses)
     {
         Directory.CreateDirectory(_folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         string file = FileOf(typeUrl);
-        if (KeptResources.IsWhole(responses[0].Response.Kind, typeUrl) || !File.Exists(file))
+        if (responses[0].IsBase)
         {
             await AtomicFile.WriteAsync(file, Record(responses[0]), Private, CancellationToken.None);
+            _compacted[file] = responses[0].Message.Length;
             responses.RemoveAt(0);
-            if (responses.Count == 0) { return; }
+            if (responses.Count == 0) { return true; }
         }
+        else if (!File.Exists(file)) { return false; }
         await using (var journal = new FileStream(file, FileMode.Append, FileAccess.Write, FileShare.Read))
         {
             foreach (ReadOnlyMemory<byte> piece in responses.SelectMany(Record)) { await journal.WriteAsync(piece); }
-            if (journal.Length < Math.Max(LongestJournal, 2 * _compacted.GetValueOrDefault(file))) { return; }
+            if (journal.Length < Math.Max(LongestJournal, 2 * _compacted.GetValueOrDefault(file))) { return true; }
         }
-        if (!await JournalCompaction.TryRunAsync(file, typeUrl, Private, CancellationToken.None)) { File.Delete(file); }
-        else { _compacted[file] = new FileInfo(file).Length; }
+        if (!await JournalCompaction.TryRunAsync(file, typeUrl, Private, CancellationToken.None)) { return false; }
+        _compacted[file] = new FileInfo(file).Length;
+        return true;
     }
 
     private static IEnumerable<ReadOnlyMemory<byte>> Record(Held held) =>
@@ -247,8 +270,8 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
 
     private void Settle(Held held, bool accepted)
     {
-        if (accepted && KeptResources.IsWhole(held.Response.Kind, held.Response.TypeUrl)) { _broken.Remove(held.Response.TypeUrl); }
-        if (!accepted || _broken.Contains(held.Response.TypeUrl) || !_accepted.Writer.TryWrite(held)) { Drop(held); }
+        JournalStep step = _continuity.Settle(held.Response.TypeUrl, held.IsBase, accepted);
+        if (step == JournalStep.None || !_accepted.Writer.TryWrite(held)) { Drop(held); }
         if (_held > mostHeld / 2) { _pressing.TrySetResult(); }
     }
 
@@ -260,5 +283,5 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
 
     private string FileOf(string typeUrl) => Path.Combine(_folder, XdsTypeUrl.Label(typeUrl) + ".journal");
 
-    private sealed record Held(XdsEnvelope Response, GrpcMessage Message);
+    private sealed record Held(XdsEnvelope Response, GrpcMessage Message, bool IsBase);
 }

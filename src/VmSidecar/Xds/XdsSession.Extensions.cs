@@ -42,6 +42,7 @@ internal sealed partial class XdsSession
             if (error is not null)
             {
                 XdsLog.ExtensionRefused(context.Log, error, id);
+                if (Keeps) { context.Keeper.Withheld(response); }
                 TryQueue(XdsMessages.Answer(delta, response, error)); // on the stream that brought it; Envoy asked for the type on it
                 return;
             }

@@ -15,6 +15,7 @@ internal sealed partial class XdsSession
 
     private readonly TaskCompletionSource<HealthState?> _listenersAsked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly ConcurrentQueue<HealthState> _reporting = new(); // in the order of the health messages in the queue
+    private readonly HashSet<string> _begun = new(StringComparer.Ordinal); // kept types asked for on this stream; used by the loop that sends
     private bool _namesAsked;
 
     /// <summary>The health istiod was told last on this stream.</summary>
@@ -153,10 +154,23 @@ internal sealed partial class XdsSession
     private void NoteRequest(XdsEnvelope request)
     {
         bool refused = Ledger.Asked(request);
-        if (Keeps) { context.Keeper.Answered(request); }
+        if (Keeps)
+        {
+            NoteFirst(request);
+            context.Keeper.Answered(request);
+        }
         if (!request.HasError || context.Tap.Takes(request.TypeUrl) || request.TypeUrl == XdsTypeUrl.Health) { return; }
         context.Metrics.Refusals.Add();
         if (refused) { XdsLog.Rejected(context.Log, XdsTypeUrl.Label(request.TypeUrl), request.ErrorMessage + NackAdvice.For(request.ErrorMessage), id); }
+    }
+
+    /// <summary>The answer to the first request for a type is complete: who gathers what passes begins anew where Envoy holds nothing that istiod could name as gone.</summary>
+    private void NoteFirst(XdsEnvelope request)
+    {
+        if (!ResourceKeeper.Keeps(request.TypeUrl) || !_begun.Add(request.TypeUrl)) { return; }
+        bool holdsNothing = request.Initial == 0; // SotW has no such field: its first answer is complete in any case
+        context.Keeper.Begins(request.TypeUrl, holdsNothing);
+        context.Links.Clusters?.Begins(request.TypeUrl, holdsNothing);
     }
 
     private void LogRequest(XdsEnvelope request)

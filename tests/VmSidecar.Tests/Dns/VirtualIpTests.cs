@@ -3,6 +3,7 @@ using VmSidecar.Configuration;
 using VmSidecar.Dns;
 using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
+using VmSidecar.Wire.Protobuf;
 using Xunit;
 
 namespace VmSidecar.Tests.Dns;
@@ -169,6 +170,29 @@ public sealed class VirtualIpTests
         Assert.Empty(sink.Last);
         clusters.Observe(delta: false, [0x12, 0x7f, 1]); // broken: Envoy will say so
         Assert.Empty(sink.Last);
+    }
+
+    [Fact]
+    public void A_stream_of_an_Envoy_that_holds_nothing_begins_anew()
+    {
+        var sink = new Hosts();
+        var clusters = new ClusterHosts(sink, new ServicePorts());
+        clusters.Observe(delta: true, [.. Delta("outbound|80||gone.example.net", 3), .. Delta("outbound|80||a.example.net", 3)]);
+        clusters.Begins(XdsTypeUrl.Cluster, holdsNothing: false); // istiod names what is gone
+        clusters.Observe(delta: true, Delta("outbound|80||b.example.net", 3));
+        Assert.Equal(["a.example.net", "b.example.net", "gone.example.net"], sink.Last.Order());
+        clusters.Begins(XdsTypeUrl.Cluster, holdsNothing: true); // deleted while there was no stream: nobody names it
+        clusters.Observe(delta: true, [.. Delta("outbound|80||a.example.net", 3), .. Delta("outbound|80||b.example.net", 3)]);
+        Assert.Equal(["a.example.net", "b.example.net"], sink.Last.Order());
+        clusters.Observe(delta: true, Delta("outbound|80||c.example.net", 3));
+        Assert.Equal(["a.example.net", "b.example.net", "c.example.net"], sink.Last.Order());
+        byte[] Route(string name, string host) => DnsMessages.Field(2, [.. DnsMessages.Field(3, name), .. DnsMessages.Field(2, DnsMessages.Field(2, [.. DnsMessages.Field(1, name), .. DnsMessages.Field(2, DnsMessages.Field(1, host))]))]);
+        clusters.ObserveRoutes(delta: true, Route("80", "old.example.net:80"));
+        Assert.Contains("old.example.net", sink.Last);
+        clusters.Begins(XdsTypeUrl.Routes, holdsNothing: true);
+        clusters.ObserveRoutes(delta: true, Route("8080", "new.example.net:8080"));
+        Assert.DoesNotContain("old.example.net", sink.Last);
+        Assert.Contains("new.example.net", sink.Last);
     }
 
     [Theory]

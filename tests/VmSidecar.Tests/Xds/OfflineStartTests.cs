@@ -52,6 +52,26 @@ public sealed class OfflineStartTests : IDisposable
     }
 
     [Fact]
+    public async Task What_was_deleted_while_Envoy_restarted_is_not_served()
+    {
+        await using (var bench = new RelayBench(delta: true, names: false, folder: _folder) { KeepFolder = true })
+        {
+            await bench.StartAsync();
+            foreach (string[] clusters in (string[][])[["c1", "gone"], ["c1", "c3"]]) // each a new Envoy, that holds nothing
+            {
+                PairedCall envoy = bench.Envoy(delta: true);
+                await envoy.Client.SayAsync(XdsMessages.Subscribe(true, XdsTypeUrl.Cluster, Talk.Node));
+                PairedCall istiod = await bench.Istiod.NextAsync();
+                await istiod.Server.ReadBytesAsync();
+                await PushAsync(envoy, istiod, true, XdsTypeUrl.Cluster, null, clusters);
+                await envoy.Client.DisposeAsync();
+            }
+        }
+        using var reader = new ResourceKeeper(_folder, TimeProvider.System, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance);
+        Assert.Equal(["c1", "c3"], reader.Peek()[XdsTypeUrl.Cluster].ByName.Keys.Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
     public async Task What_is_too_old_is_not_served()
     {
         await RecordAsync(delta: true);
@@ -130,8 +150,11 @@ public sealed class OfflineStartTests : IDisposable
         await using var bench = new RelayBench(delta, names: false, folder: _folder) { KeepFolder = true };
         await bench.StartAsync();
         PairedCall envoy = bench.Envoy(delta), istiod = await bench.Istiod.NextAsync();
-        await envoy.Client.SayAsync(XdsMessages.Subscribe(delta, XdsTypeUrl.Cluster, Talk.Node));
-        await istiod.Server.ReadBytesAsync();
+        foreach (string type in (string[])[XdsTypeUrl.Cluster, XdsTypeUrl.Endpoints, XdsTypeUrl.Listener])
+        {
+            await envoy.Client.SayAsync(XdsMessages.Subscribe(delta, type, Talk.Node));
+            await istiod.Server.ReadBytesAsync();
+        }
         await PushAsync(envoy, istiod, delta, XdsTypeUrl.Cluster, null, "c1", "c2");
         await PushAsync(envoy, istiod, delta, XdsTypeUrl.Cluster, "no", "c1", "c2", "c3");
         await PushAsync(envoy, istiod, delta, XdsTypeUrl.Endpoints, null, "c1");

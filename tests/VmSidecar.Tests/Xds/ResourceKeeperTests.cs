@@ -22,6 +22,7 @@ public sealed class ResourceKeeperTests : IDisposable
     {
         await RunAsync(1 << 20, keeper =>
         {
+            Begin(keeper);
             Accept(keeper, XdsTypeUrl.Listener, "l", 1);
             for (byte i = 1; i <= 100; i++) { Accept(keeper, XdsTypeUrl.Cluster, "c" + i % 7, i); }
             Accept(keeper, XdsTypeUrl.Cluster, "refused", 1, error: true);
@@ -36,6 +37,7 @@ public sealed class ResourceKeeperTests : IDisposable
     {
         await RunAsync(2000, keeper =>
         {
+            Begin(keeper);
             Accept(keeper, XdsTypeUrl.Listener, "l", 1);
             Accept(keeper, XdsTypeUrl.Cluster, "c1", 1);
             Accept(keeper, XdsTypeUrl.Cluster, "c2", 2, padding: 3000); // too much to hold
@@ -44,10 +46,143 @@ public sealed class ResourceKeeperTests : IDisposable
         Assert.Null(Load()); // c1 and c3 without c2 is no state Envoy was in
         await RunAsync(2000, keeper =>
         {
-            keeper.Forget(); // the stream ended; the next begins with everything
+            Begin(keeper); // the next stream begins with everything
             Accept(keeper, XdsTypeUrl.Cluster, "c1", 4);
         });
         Assert.Equal(["c1"], Load()!.Types[XdsTypeUrl.Cluster].ByName.Keys);
+    }
+
+    [Fact]
+    public async Task A_new_stream_of_an_Envoy_that_holds_nothing_takes_the_place_of_what_is_kept()
+    {
+        await RunAsync(1 << 20, keeper =>
+        {
+            Begin(keeper);
+            Accept(keeper, XdsTypeUrl.Listener, "l", 1);
+            Accept(keeper, XdsTypeUrl.Cluster, "gone", 1);
+            Accept(keeper, XdsTypeUrl.Cluster, "c1", 2);
+            keeper.Forget();
+            keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: true); // gone was deleted meanwhile; nobody will say so
+            Accept(keeper, XdsTypeUrl.Cluster, "c1", 3);
+            Accept(keeper, XdsTypeUrl.Cluster, "c2", 4);
+        });
+        Assert.Equal(["c1", "c2"], Names());
+    }
+
+    [Fact]
+    public async Task A_new_stream_of_an_Envoy_that_holds_something_continues_what_is_kept()
+    {
+        await RunAsync(1 << 20, keeper =>
+        {
+            Begin(keeper);
+            Accept(keeper, XdsTypeUrl.Listener, "l", 1);
+            Accept(keeper, XdsTypeUrl.Cluster, "c1", 1);
+            keeper.Forget();
+            keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: false); // istiod names what is gone
+            Accept(keeper, XdsTypeUrl.Cluster, "c2", 2);
+        });
+        Assert.Equal(["c1", "c2"], Names());
+        await RunAsync(1 << 20, keeper => // a new agent does not know of which Envoy the disk tells: istiod's first answer is complete
+        {
+            keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: false);
+            Accept(keeper, XdsTypeUrl.Cluster, "c3", 3);
+        });
+        Assert.Equal(["c3"], Names());
+    }
+
+    [Fact]
+    public async Task A_refused_beginning_leaves_what_was_kept_before()
+    {
+        await RunAsync(1 << 20, keeper =>
+        {
+            Begin(keeper);
+            Accept(keeper, XdsTypeUrl.Listener, "l", 1);
+            Accept(keeper, XdsTypeUrl.Cluster, "c1", 1);
+            keeper.Forget();
+            keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: true);
+            Accept(keeper, XdsTypeUrl.Cluster, "c2", 2, error: true);
+            Accept(keeper, XdsTypeUrl.Cluster, "c3", 3); // alone it is no state Envoy was in
+        });
+        Assert.Equal(["c1"], Names());
+        await RunAsync(1 << 20, keeper =>
+        {
+            keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: true);
+            keeper.Withheld(Envelope(XdsTypeUrl.Cluster, "c2", 2));
+            Accept(keeper, XdsTypeUrl.Cluster, "c3", 3);
+            keeper.Forget();
+            keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: true);
+            Accept(keeper, XdsTypeUrl.Cluster, "c4", 4);
+        });
+        Assert.Equal(["c4"], Names());
+    }
+
+    [Fact]
+    public async Task An_increment_on_a_file_that_is_gone_is_not_kept_until_a_stream_begins_anew()
+    {
+        string file = Path.Combine(_folder, "xds", "CDS.journal");
+        using var keeper = new ResourceKeeper(_folder, _time, NullLogger.Instance) { IsLive = true };
+        using var stop = new CancellationTokenSource();
+        Task writing = keeper.RunAsync(stop.Token);
+        Begin(keeper);
+        Accept(keeper, XdsTypeUrl.Listener, "l", 1);
+        Accept(keeper, XdsTypeUrl.Cluster, "c1", 1);
+        await WrittenAsync(() => File.Exists(file));
+        File.Delete(file); // everything in the state folder may be deleted at any time
+        Accept(keeper, XdsTypeUrl.Cluster, "c2", 2);
+        Accept(keeper, XdsTypeUrl.Listener, "l2", 3);
+        await WrittenAsync(() => Kept(XdsTypeUrl.Listener)?.Count == 2);
+        Assert.False(File.Exists(file));
+        keeper.Forget();
+        keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: false);
+        Accept(keeper, XdsTypeUrl.Cluster, "c3", 4);
+        await stop.CancelAsync();
+        await writing.WaitAsync(Test.Deadline);
+        Assert.Equal(["c3"], Names());
+    }
+
+    [Fact]
+    public async Task What_cannot_be_written_is_not_continued()
+    {
+        string file = Path.Combine(_folder, "xds", "CDS.journal");
+        await RunAsync(1 << 20, keeper =>
+        {
+            Begin(keeper);
+            Accept(keeper, XdsTypeUrl.Listener, "l", 1);
+        });
+        Directory.CreateDirectory(file); // as good as a full disk: the write fails
+        using var keeper = new ResourceKeeper(_folder, _time, NullLogger.Instance) { IsLive = true };
+        using var stop = new CancellationTokenSource();
+        Task writing = keeper.RunAsync(stop.Token);
+        Begin(keeper);
+        Accept(keeper, XdsTypeUrl.Cluster, "c1", 1);
+        Accept(keeper, XdsTypeUrl.Listener, "l2", 2);
+        await WrittenAsync(() => Kept(XdsTypeUrl.Listener)?.ContainsKey("l2") == true);
+        Directory.Delete(file);
+        Accept(keeper, XdsTypeUrl.Cluster, "c2", 3);
+        await stop.CancelAsync();
+        await writing.WaitAsync(Test.Deadline);
+        Assert.Null(Load()); // c2 without c1 is no state Envoy was in
+    }
+
+    private async Task WrittenAsync(Func<bool> written) => await Test.UntilAsync(() =>
+    {
+        _time.Advance(TimeSpan.FromSeconds(1)); // a burst is written a second later
+        return written();
+    });
+
+    private IReadOnlyDictionary<string, byte[]>? Kept(string type)
+    {
+        using var reader = new ResourceKeeper(_folder, _time, NullLogger.Instance);
+        return reader.Peek().GetValueOrDefault(type)?.ByName;
+    }
+
+    private IEnumerable<string> Names() => Load()!.Types[XdsTypeUrl.Cluster].ByName.Keys.Order(StringComparer.Ordinal);
+
+    private static void Begin(ResourceKeeper keeper)
+    {
+        keeper.Forget();
+        keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: true);
+        keeper.Begins(XdsTypeUrl.Listener, holdsNothing: true);
     }
 
     private async Task RunAsync(long mostHeld, Action<ResourceKeeper> day)
@@ -69,14 +204,20 @@ public sealed class ResourceKeeperTests : IDisposable
     private static void Accept(ResourceKeeper keeper, string type, string name, byte value, bool error = false, int padding = 0)
     {
         string nonce = name + value;
-        byte[] response = new ProtoWriter().Message(2, new ProtoWriter().String(3, name).Bytes(2, Resource(value)))
-            .String(4, type).String(5, nonce).Bytes(900, new byte[padding]).ToArray();
-        Assert.True(XdsEnvelope.TryRead(XdsMessageKind.DeltaResponse, response, out XdsEnvelope? envelope));
-        keeper.Delivered(envelope, GrpcMessage.Copy(response));
+        keeper.Delivered(Envelope(type, name, value), GrpcMessage.Copy(Response(type, name, value, padding)));
         ProtoWriter request = new ProtoWriter().String(2, type).String(6, nonce);
         if (error) { request.Message(7, new ProtoWriter().String(2, "no")); }
         Assert.True(XdsEnvelope.TryRead(XdsMessageKind.DeltaRequest, request.ToArray(), out XdsEnvelope? answer));
         keeper.Answered(answer);
+    }
+
+    private static byte[] Response(string type, string name, byte value, int padding = 0) => new ProtoWriter()
+        .Message(2, new ProtoWriter().String(3, name).Bytes(2, Resource(value))).String(4, type).String(5, name + value).Bytes(900, new byte[padding]).ToArray();
+
+    private static XdsEnvelope Envelope(string type, string name, byte value)
+    {
+        Assert.True(XdsEnvelope.TryRead(XdsMessageKind.DeltaResponse, Response(type, name, value), out XdsEnvelope? envelope));
+        return envelope;
     }
 
     private static byte[] Resource(byte value) => new ProtoWriter().Bytes(2, [value]).ToArray();
