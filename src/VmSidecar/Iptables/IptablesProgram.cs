@@ -55,6 +55,9 @@ internal sealed record IptablesProgram(IpFamily Family, ImmutableArray<CaptureRu
     internal static string Loopback(CaptureOptions options, IpFamily family) => family == IpFamily.V6 ? "::1/128"
         : options.Compat110 ? "127.0.0.1/32" : options.Loopback.ToString();
 
+    /// <summary>What istiod and this agent assign to hosts without an address (reference 04 section 5.6): no machine has one.</summary>
+    internal static string VirtualAddresses(IpFamily family) => family == IpFamily.V4 ? "240.240.0.0/15" : "2001:2::/48";
+
     /// <summary>The address Envoy's inbound clusters call the application from.</summary>
     internal static string Passthrough(IpFamily family) => family == IpFamily.V4 ? "127.0.0.6/32" : "::6/128";
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using VmSidecar.Configuration;
 using static VmSidecar.Iptables.InboundRules;
@@ -24,6 +25,12 @@ internal static class OutboundRules
         foreach (CaptureRule rule in Owners(o, family)) { yield return rule; }
         foreach (CaptureRule rule in OwnerGroups(o)) { yield return rule; }
         foreach (CaptureRule rule in DnsRules.InOutput(o, family)) { yield return rule; }
+        if (o.Safety && !(o.RedirectDns && o.CaptureAllDns) && !o.OutboundPorts.Any(IncludesDns))
+        {
+            // Names over TCP go where names over UDP go. Captured, the queries of a resolver on this host (dnsmasq, unbound, systemd-resolved) to its own
+            // servers would hang on Envoy, and with them the names of the whole host. Virtual addresses exist nowhere but behind Envoy.
+            yield return new("nat", Chains.Output, Tcp("53") with { Destination = new(VirtualAddresses(family), Not: true) }, RuleTarget.Return, "names of others are never captured");
+        }
         yield return new("nat", Chains.Output, new() { Destination = new(Loopback(o, family)) }, RuleTarget.Return, "loopback stays direct");
         foreach (CaptureRule rule in Destinations(o, family)) { yield return rule; }
     }
@@ -46,7 +53,7 @@ internal static class OutboundRules
     /// <summary>The proxy's calls to this host's own address; name queries and the tunnel are not among them.</summary>
     private static RuleMatch SelfCall(CaptureOptions o, IpFamily family, OwnerMatch owner)
     {
-        string tunnel = o.TunnelPort.ToString(System.Globalization.CultureInfo.InvariantCulture);
+        string tunnel = o.TunnelPort.ToString(CultureInfo.InvariantCulture);
         // Safety: a group member's query to a local resolver is no call for the inbound listener either.
         bool exceptDns = DnsForm(o, family) && (!owner.IsGroup || o.Safety);
         return (exceptDns, o.Compat110) switch
@@ -63,6 +70,13 @@ internal static class OutboundRules
 
     private static bool CapturesLoopback(CaptureOptions o, IpFamily family) =>
         !(o.Compat110 && family == IpFamily.V6) && o.OutboundCidrs.Any(c => Fits(c, family) && IPAddress.IsLoopback(c.BaseAddress));
+
+    /// <summary>Asked for by name, as a port or within a range <c>low:high</c>.</summary>
+    private static bool IncludesDns(string ports)
+    {
+        int[] ends = [.. ports.Split(':').Select(p => int.Parse(p, CultureInfo.InvariantCulture))];
+        return ends[0] <= 53 && ends[^1] >= 53;
+    }
 
     private static IEnumerable<CaptureRule> OwnerGroups(CaptureOptions o)
     {

@@ -30,8 +30,9 @@ public sealed class EveryRowTests
             ("13 tunnel", true, 0, 0, Vm, 15008, $"tunnel {Vm}:15008 {Peer}"),
             ("15 Envoy's outbound port from outside", true, 0, 0, Vm, 15001, $"inbound {Vm}:15006 {Peer} {Vm}:15001"),
             ("15 Envoy's inbound port from outside", true, 0, 0, Vm, 15006, $"inbound {Vm}:15006 {Peer} {Vm}:15006"),
-            ("22 names over TCP of a server not in resolv.conf", false, App, App, "10.99.0.54", 53, $"outbound 127.0.0.1:15001 {Vm} 10.99.0.54:53"),
-            ("22 names over TCP of an address of this host", false, App, App, Vm, 53, $"outbound 127.0.0.1:15001 {Vm} {Vm}:53"),
+            ("22 names over TCP of a server not in resolv.conf: direct here", false, App, App, "10.99.0.53", 53, $"remote 10.99.0.53:53 {Vm}"),
+            ("22 names over TCP of an address of this host: direct here", false, App, App, Vm, 53, $"dns {Vm}:53 {Vm}"),
+            ("22 names over TCP of a virtual address", false, App, App, "240.240.0.9", 53, $"outbound 127.0.0.1:15001 {Vm} 240.240.0.9:53"),
             ("23 another user of the proxy's group", false, App, Proxy, Peer, 80, $"web {Peer}:80 {Vm}"),
             ("24 its names over TCP", false, App, Proxy, "127.0.0.53", 53, "resolver 127.0.0.53:53 "),
             ("25 the proxy with another group: self", false, Proxy, OtherGroup, Vm, 8080, $"inbound 127.0.0.1:15006 {Vm} {Vm}:8080"),
@@ -119,7 +120,9 @@ public sealed class EveryRowTests
         lab.ListenUdp(lab.Vm, "127.0.0.53", 53, "resolver");
         lab.ListenTcp(lab.Peer, "::", 80, "web");
         lab.ListenTcp(lab.Peer, "0.0.0.0", 80, "web");
+        lab.ListenTcp(lab.Vm, Vm, 53, "dns");
         lab.ListenUdp(lab.Peer, "10.99.0.53", 53, "remote");
+        lab.ListenTcp(lab.Peer, "10.99.0.53", 53, "remote");
         return lab;
     }
 

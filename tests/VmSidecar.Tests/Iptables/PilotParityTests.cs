@@ -28,6 +28,8 @@ public sealed class PilotParityTests
             (_, p) => p.Hook == "PREROUTING" && !p.ToThisHost),
         ("a group member's query to a local resolver is a query, not a call for the inbound listener",
             (_, p) => p is { Hook: "OUTPUT", Interface: "lo", Protocol: "tcp", DestinationPort: 53, Gid: 1337 }),
+        ("names over TCP to servers that are not captured go where their UDP goes: a resolver on this host must reach its own servers without Envoy",
+            (_, p) => p is { Hook: "OUTPUT", Protocol: "tcp", DestinationPort: 53, Syn: true } and not { Uid: 1337 } and not { Gid: 1337 }),
         ("1.10 has no conntrack zones, so a reused source port sends a query the wrong way",
             (c, p) => c.Version == "1.10" && p.Protocol == "udp"),
     ];
