@@ -36,6 +36,7 @@ internal static class CaptureText
             ["missing"] = Strings(t.Diff.Missing),
             ["extra"] = Strings(t.Diff.Extra),
             ["disordered"] = Strings(t.Diff.Disordered),
+            ["behind"] = Strings(t.Diff.Behind),
         })]),
     };
 

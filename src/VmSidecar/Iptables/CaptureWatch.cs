@@ -48,7 +48,7 @@ internal sealed class CaptureWatch(IptablesRunner runner, Func<CaptureOptions> r
                     CaptureLog.Drifted(log, string.Join("; ", drift.Select(d => d.Diff.ToString().ReplaceLineEndings(" "))));
                     break;
                 case CaptureAct.Repair:
-                    CaptureLog.Repairing(log, string.Join("; ", drift.Select(d => d.Diff.ToString().ReplaceLineEndings(" "))));
+                    SayRepair(policy.Repairs, string.Join("; ", drift.Select(d => d.Diff.ToString().ReplaceLineEndings(" "))));
                     await runner.ApplyAsync(options, stop).ConfigureAwait(false);
                     break;
                 case CaptureAct.Lift:
@@ -65,11 +65,19 @@ internal sealed class CaptureWatch(IptablesRunner runner, Func<CaptureOptions> r
                 default:
                     break;
             }
+            policy.Done();
         }
         catch (FatalException e)
         {
             if (policy.IsNewTrouble(e.Message)) { CaptureLog.Failed(log, e.Message); }
         }
+    }
+
+    /// <summary>Somebody who undoes every repair is named ever more rarely: at the 2nd, 4th, 8th … look in a row.</summary>
+    private void SayRepair(int inARow, string difference)
+    {
+        if (inARow == 1) { CaptureLog.Repairing(log, difference); }
+        else if (int.IsPow2(inARow)) { CaptureLog.Undone(log, inARow - 1, difference); }
     }
 
     private async Task<bool> ConnectAsync(ushort port, CancellationToken stop)
@@ -101,6 +109,9 @@ internal static partial class CaptureLog
 
     [LoggerMessage(2, LogLevel.Warning, "capture rules have been changed by others, putting them right: {Difference}")]
     public static partial void Repairing(ILogger log, string difference);
+
+    [LoggerMessage(12, LogLevel.Warning, "another program has undone the repair of the capture rules {Times} times in a row, putting them right again: {Difference}. Keep it from changing them")]
+    public static partial void Undone(ILogger log, int times, string difference);
 
     [LoggerMessage(3, LogLevel.Error, "Envoy has been gone for {Limit} and failure-mode is open: LIFTING capture, traffic now leaves this host outside the mesh")]
     public static partial void Lifting(ILogger log, TimeSpan limit);

@@ -10,9 +10,11 @@ internal sealed class CaptureWatchPolicy(CaptureWatchOptions options)
     private bool _alarmed;
     private string _trouble = "";
 
+    /// <summary>Looks in a row, the last one included, that found the rules wrong again after a repair: more than one says that somebody else undoes them.</summary>
+    public int Repairs { get; private set; }
+
     public CaptureAct Decide(bool drifted, bool served, DateTimeOffset now)
     {
-        _trouble = "";
         _goneSince = served ? null : _goneSince ?? now;
         if (_lifted)
         {
@@ -29,15 +31,19 @@ internal sealed class CaptureWatchPolicy(CaptureWatchOptions options)
         if (drifted && !served) { return CaptureAct.None; }
         if (!drifted)
         {
+            Repairs = 0;
             bool settled = _alarmed;
             _alarmed = false;
             return settled ? CaptureAct.Settled : CaptureAct.None;
         }
-        if (options.Repair) { return CaptureAct.Repair; }
+        if (options.Repair) { Repairs++; return CaptureAct.Repair; }
         if (_alarmed) { return CaptureAct.None; }
         _alarmed = true;
         return CaptureAct.Alarm;
     }
+
+    /// <summary>A look has ended, with all that was to do done.</summary>
+    public void Done() => _trouble = "";
 
     /// <summary>False for what was said at the look before.</summary>
     public bool IsNewTrouble(string problem)

@@ -10,6 +10,12 @@ internal sealed record OwnedRules(string Table, ImmutableArray<string> Chains, I
 {
     public bool IsEmpty => Chains.IsEmpty && Outside.IsEmpty;
 
+    /// <summary>
+    /// Rules of others in nat's built-in chains that stand after ours and send packets elsewhere, as docker's jump does after a restart of docker. Ours stand
+    /// last: what others redirect is theirs, whoever came first.
+    /// </summary>
+    public ImmutableArray<InstalledRule> Behind { get; private init; } = [];
+
     public static OwnedRules Of(InstalledTable table)
     {
         ImmutableArray<string> chains = [.. table.Chains.Where(IptablesProgram.KnownChains.Contains)];
@@ -18,9 +24,24 @@ internal sealed record OwnedRules(string Table, ImmutableArray<string> Chains, I
         // An unmarked jump or chain says that pilot-agent has been here: only then do its plainer shapes count.
         bool unmarked = inside.Concat(candidates.Where(r => JumpsToOurs(r) || RedirectsNames(r))).Any(r => !r.IsMarked);
         HashSet<InstalledRule> interfaces = unmarked ? InterfaceReturns(table) : [];
-        return new(table.Name, chains,
-            [.. candidates.Where(r => r.IsMarked || JumpsToOurs(r) || RedirectsNames(r) || IsClassicShape(table.Name, r, unmarked) || interfaces.Contains(r))], inside);
+        ImmutableArray<InstalledRule> outside = [.. candidates.Where(r => r.IsMarked || JumpsToOurs(r) || RedirectsNames(r) || IsClassicShape(table.Name, r, unmarked) || interfaces.Contains(r))];
+        return new(table.Name, chains, outside, inside) { Behind = table.Name == "nat" ? FindBehind(table, outside) : [] };
     }
+
+    private static ImmutableArray<InstalledRule> FindBehind(InstalledTable table, ImmutableArray<InstalledRule> ours)
+    {
+        var behind = ImmutableArray.CreateBuilder<InstalledRule>();
+        foreach (string chain in new[] { "PREROUTING", "OUTPUT" })
+        {
+            HashSet<InstalledRule> jumps = [.. ours.Where(r => r.Chain == chain && r.Target is IptablesProgram.Chains.Inbound or IptablesProgram.Chains.Output)];
+            if (jumps.Count == 0) { continue; }
+            behind.AddRange(table.Rules.Where(r => r.Chain == chain).SkipWhile(r => !jumps.Contains(r)).Where(r => !ours.Contains(r) && SendsElsewhere(table, r)));
+        }
+        return behind.ToImmutable();
+    }
+
+    private static bool SendsElsewhere(InstalledTable table, InstalledRule rule) =>
+        rule.Target is { } target && (target is "DNAT" or "REDIRECT" or "NETMAP" || table.Chains.Contains(target));
 
     /// <summary>Everything of ours stands in these two built-in chains or names one of our chains or our mark: the rest, thousands on some hosts, need no reading.</summary>
     private static bool MayBeOurs(InstalledRule rule) => rule.Chain is "PREROUTING" or "OUTPUT"

@@ -9,7 +9,10 @@ namespace VmSidecar.Iptables;
 /// <param name="Disordered">Chains with the right rules in the wrong order.</param>
 internal sealed record TableDiff(string Table, ImmutableArray<string> Missing, ImmutableArray<string> Extra, ImmutableArray<string> Disordered)
 {
-    public bool IsEmpty => Missing.IsEmpty && Extra.IsEmpty && Disordered.IsEmpty;
+    /// <summary>Rules of others that have come to stand after ours and would get what is theirs no more, as <c>-A CHAIN …</c>.</summary>
+    public ImmutableArray<string> Behind { get; init; } = [];
+
+    public bool IsEmpty => Missing.IsEmpty && Extra.IsEmpty && Disordered.IsEmpty && Behind.IsEmpty;
 
     public static TableDiff Between(IptablesProgram program, OwnedRules owned)
     {
@@ -27,7 +30,10 @@ internal sealed record TableDiff(string Table, ImmutableArray<string> Missing, I
         }
         extra.AddRange(owned.Chains.Except(program.ChainsOf(owned.Table)).Where(c => !present.Contains(c)).Select(c => $"-N {c}"));
         missing.AddRange(program.ChainsOf(owned.Table).Except(owned.Chains).Where(c => !wanted.Contains(c)).Select(c => $"-N {c}"));
-        return new(owned.Table, missing.ToImmutable(), extra.ToImmutable(), disordered.ToImmutable());
+        return new(owned.Table, missing.ToImmutable(), extra.ToImmutable(), disordered.ToImmutable())
+        {
+            Behind = program.Rules.IsEmpty ? [] : [.. owned.Behind.Select(r => $"-A {r.Chain} {r.Spec}")],
+        };
     }
 
     /// <summary>Everything of ours in a place where nothing of ours should be.</summary>
@@ -36,7 +42,8 @@ internal sealed record TableDiff(string Table, ImmutableArray<string> Missing, I
 
     /// <summary>One line a difference, for people.</summary>
     public override string ToString() => string.Join('\n',
-        [Table + ":", .. Missing.Select(m => $"  missing  {m}"), .. Extra.Select(e => $"  extra    {e}"), .. Disordered.Select(d => $"  order    {d}")]);
+        [Table + ":", .. Missing.Select(m => $"  missing  {m}"), .. Extra.Select(e => $"  extra    {e}"), .. Disordered.Select(d => $"  order    {d}"),
+            .. Behind.Select(b => $"  behind   {b} (of others, ours must stand after it)")]);
 
     /// <summary>Multiset difference, in order: duplicates count.</summary>
     private static IEnumerable<string> Minus(IEnumerable<string> from, IEnumerable<string> take)

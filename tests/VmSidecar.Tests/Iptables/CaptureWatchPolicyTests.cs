@@ -55,4 +55,26 @@ public sealed class CaptureWatchPolicyTests
         Assert.Equal(CaptureAct.Restore, policy.Decide(true, served: true, s_start.AddSeconds(135)));
         Assert.Equal(CaptureAct.None, policy.Decide(false, served: true, s_start.AddSeconds(145)));
     }
+
+    [Fact]
+    public void Repairs_in_a_row_are_counted_and_a_good_look_ends_the_row()
+    {
+        var policy = new CaptureWatchPolicy(CaptureWatchOptions.Default with { Repair = true });
+        var counts = new List<int>();
+        foreach (bool drifted in new[] { true, true, true, false, true }) { policy.Decide(drifted, served: true, s_start); counts.Add(policy.Repairs); }
+        Assert.Equal([1, 2, 3, 0, 1], counts);
+    }
+
+    [Fact]
+    public void The_same_trouble_is_new_again_only_after_a_look_without_any()
+    {
+        var policy = new CaptureWatchPolicy(CaptureWatchOptions.Default with { Repair = true });
+        bool Look(string? trouble)
+        {
+            policy.Decide(drifted: true, served: true, s_start); // the look goes well, the repair may not
+            if (trouble is null) { policy.Done(); return false; }
+            return policy.IsNewTrouble(trouble);
+        }
+        Assert.Equal([true, false, true, false, true], new[] { "locked", "locked", "full", null, "full" }.Select(Look));
+    }
 }
