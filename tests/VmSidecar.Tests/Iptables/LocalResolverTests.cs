@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
-using VmSidecar.Configuration;
 using VmSidecar.Linux.Processes;
 using VmSidecar.TestKit;
 using Xunit;
