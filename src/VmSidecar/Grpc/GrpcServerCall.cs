@@ -16,6 +16,8 @@ internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcSe
     // A large message goes out in pieces, each awaited, so that a slow client holds one piece and not the message.
     private const int Piece = 256 * 1024;
 
+    private int _owed; // bytes of the message begun that have not been handed to Kestrel
+
     private readonly GrpcFrameReader _reader = new(http.Request.Body, maxReceive, GrpcStatusCode.Unimplemented, http.Request.Headers[GrpcMetadata.Encoding]);
 
     public string Method => http.Request.Path.Value ?? "";
@@ -48,14 +50,16 @@ internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcSe
 
     public async ValueTask BeginSendAsync(int length, CancellationToken stop)
     {
+        stop.ThrowIfCancellationRequested(); // nothing of the message is out
         try
         {
             PipeWriter output = http.Response.BodyWriter;
             if (!http.Response.HasStarted) { http.Response.ContentType = GrpcMetadata.ContentType; }
             GrpcFrame.WritePrefix(output.GetSpan(GrpcFrame.PrefixLength), length);
             output.Advance(GrpcFrame.PrefixLength);
+            _owed = length;
             // Kestrel reports a write of nothing as the end of the call: an empty message is only its prefix, flushed
-            if (length == 0) { Check(await output.FlushAsync(stop)); }
+            if (length == 0) { await FlushedAsync(output.FlushAsync(CancellationToken.None), stop); }
         }
         catch (Exception e) when (IsGone(e, stop)) { throw Gone(e); }
     }
@@ -67,7 +71,9 @@ internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcSe
             while (!piece.IsEmpty)
             {
                 int length = Math.Min(piece.Length, Piece);
-                Check(await http.Response.BodyWriter.WriteAsync(piece[..length], stop));
+                _owed -= length;
+                // Never with the token: Kestrel resets a call whose write was cancelled, though all of the message may be out.
+                await FlushedAsync(http.Response.BodyWriter.WriteAsync(piece[..length], CancellationToken.None), stop);
                 piece = piece[length..];
             }
         }
@@ -83,9 +89,14 @@ internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcSe
 
     public void Dispose() => _reader.Dispose();
 
-    private void Check(FlushResult flushed)
+    /// <summary>Waits until flow control has taken what was written. A stop ends the wait: a whole message is left to Kestrel, which sends it before the status; half of one is not.</summary>
+    private async ValueTask FlushedAsync(ValueTask<FlushResult> flush, CancellationToken stop)
     {
-        if (flushed.IsCompleted || flushed.IsCanceled || http.RequestAborted.IsCancellationRequested) { throw Gone(null); }
+        FlushResult flushed;
+        using (flush.IsCompleted ? default : stop.UnsafeRegister(static output => ((PipeWriter)output!).CancelPendingFlush(), http.Response.BodyWriter)) { flushed = await flush; }
+        if (flushed.IsCompleted || http.RequestAborted.IsCancellationRequested) { throw Gone(null); }
+        if (_owed > 0) { stop.ThrowIfCancellationRequested(); }
+        if (flushed.IsCanceled && !stop.IsCancellationRequested) { throw Gone(null); }
     }
 
     private bool IsGone(Exception e, CancellationToken stop) =>

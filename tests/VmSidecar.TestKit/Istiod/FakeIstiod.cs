@@ -103,10 +103,11 @@ internal sealed class FakeIstiod : IAsyncDisposable
         Front.Listen(_server.Bound!);
     }
 
-    /// <summary>An orderly shutdown: no new connections, GOAWAY, streams end UNAVAILABLE, entries are marked disconnected.</summary>
+    /// <summary>An orderly shutdown: no new connections, GOAWAY, streams end UNAVAILABLE, entries are marked disconnected. Connections are closed, not reset: what was said arrives.</summary>
     public async Task StopAsync()
     {
         Front.Refuse();
+        Ads.Goodbye();
         Ads.End(new GrpcStatus(GrpcStatusCode.Unavailable, "server is shutting down"));
         await StopServerAsync();
     }
@@ -118,6 +119,7 @@ internal sealed class FakeIstiod : IAsyncDisposable
         Front.Refuse();
         Front.ResetAll();
         await StopServerAsync();
+        Front.ResetAll(); // those that were being made
     }
 
     /// <summary>Maximum connection age is reached: GOAWAY, then by the double's clock the grace of ten seconds, then the connections close.</summary>
@@ -147,7 +149,6 @@ internal sealed class FakeIstiod : IAsyncDisposable
         if (Interlocked.Exchange(ref _server, null) is not { } server) { return; }
         using var hard = new CancellationTokenSource(TimeSpan.FromSeconds(5));
         await server.StopAsync(hard.Token);
-        Front.ResetAll();
     }
 
     private void OnRegistration()

@@ -73,6 +73,27 @@ public sealed class GrpcEndTests
         Assert.Equal(GrpcStatusCode.Unavailable, refused.Status.Code);
     }
 
+    [Theory, InlineData(1), InlineData(100_000)] // beyond the client's window of 64 KiB, not beyond one piece
+    public async Task A_stop_while_a_whole_message_is_on_its_way_costs_neither_message_nor_status(int length)
+    {
+        var sending = new TaskCompletionSource();
+        await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (call, aborted) =>
+        {
+            ValueTask sent = call.SendAsync(new byte[length], aborted); // returns here while flow control holds it
+            sending.SetResult();
+            await sent;
+            await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, aborted);
+            return GrpcStatus.Ok;
+        });
+        await using IGrpcClientCall call = await pair.OpenAsync();
+        await sending.Task.WaitAsync(Test.Deadline);
+        Task stopped = pair.Server.StopAsync(CancellationToken.None);
+        using (GrpcMessage message = (await call.ReadAsync(default))!) { Assert.Equal(length, message.Body.Length); }
+        Assert.Null(await call.ReadTextAsync());
+        Assert.Equal(GrpcStatusCode.Unavailable, call.Status.Code);
+        await stopped.WaitAsync(Test.Deadline);
+    }
+
     [Fact]
     public async Task A_handler_that_will_not_end_is_aborted_when_the_time_is_up_and_the_client_gets_a_status()
     {
