@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using VmSidecar.Wire.Dns;
 using VmSidecar.Wire.Protobuf;
 
@@ -11,8 +12,14 @@ internal sealed class AddressParser(bool mappedIsV4)
     private readonly List<byte> _v4 = [], _v6 = [];
     private readonly HashSet<UInt128> _seen = [];
 
+    /// <summary>IPv4 addresses of the host read last, four bytes each.</summary>
+    public ReadOnlySpan<byte> V4 => CollectionsMarshal.AsSpan(_v4);
+
+    /// <summary>IPv6 addresses of the host read last, sixteen bytes each.</summary>
+    public ReadOnlySpan<byte> V6 => CollectionsMarshal.AsSpan(_v6);
+
     /// <summary>False when no address is left: the host is then unknown to the table.</summary>
-    public bool TryRead(NdsHost host, out byte[] v4, out byte[] v6)
+    public bool TryRead(NdsHost host)
     {
         _v4.Clear();
         _v6.Clear();
@@ -22,8 +29,6 @@ internal sealed class AddressParser(bool mappedIsV4)
         {
             if (fields.Is(NdsHost.Ips)) { Add(fields.Bytes); }
         }
-        v4 = _v4.Count == 0 ? [] : [.. _v4];
-        v6 = _v6.Count == 0 ? [] : [.. _v6];
         return _v4.Count + _v6.Count > 0;
     }
 

@@ -89,7 +89,7 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         name = name[..query.Question.NameLength];
         WireName.ToLower(query.Name(packet), name);
 
-        if (query.Question.Type == DnsType.SRV && !compat110 && ServiceQuestion.TryRead(name, out string service, out ReadOnlySpan<byte> owner))
+        if (query.Question.Type == DnsType.SRV && !compat110 && ServiceQuestion.TryRead(name, out ReadOnlySpan<byte> service, out ReadOnlySpan<byte> owner))
         {
             int length = WriteService(packet, query, name, service, owner, snapshot, scratch, limit, reply);
             if (length > 0) { return new(AnswerAction.Reply, length, AnswerSource.Table); }
@@ -107,8 +107,8 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         }
         if (query.Question.Type == DnsType.PTR && !compat110 && MeshAddress.TryParseReverse(name, out UInt128 address))
         {
-            NamedHost? host = snapshot.Names.FindAddress(address) ?? snapshot.Vips.FindAddress(address);
-            if (host is not null) { return new(AnswerAction.Reply, WriteName(packet, query, name, [], host.Name, limit, reply), AnswerSource.Table); }
+            bool isKnown = snapshot.Names.TryFindAddress(address, out NamedHost host) || snapshot.Vips.TryFindAddress(address, out host);
+            if (isKnown) { return new(AnswerAction.Reply, WriteName(packet, query, name, [], host.Name, limit, reply), AnswerSource.Table); }
         }
         return new(AnswerAction.Forward);
     }
@@ -186,10 +186,10 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
     }
 
     /// <summary>SRV of a service of the table; 0: it has no such port.</summary>
-    private int WriteService(ReadOnlySpan<byte> packet, DnsQuery query, ReadOnlySpan<byte> name, string service, ReadOnlySpan<byte> owner, DnsSnapshot snapshot, Span<byte> scratch, int limit, Span<byte> reply)
+    private int WriteService(ReadOnlySpan<byte> packet, DnsQuery query, ReadOnlySpan<byte> name, ReadOnlySpan<byte> service, ReadOnlySpan<byte> owner, DnsSnapshot snapshot, Span<byte> scratch, int limit, Span<byte> reply)
     {
         if (!snapshot.Names.Find(owner, snapshot.Search, scratch, out NameMatch match)) { return 0; }
-        ushort port = snapshot.Ports.Find(WireName.ToText(match.Host.Name).TrimEnd('.'), service, match.Host.Source == HostSource.Kubernetes);
+        ushort port = snapshot.Ports.Find(match.Host.Name, service, match.Host.Source == HostSource.Kubernetes);
         if (port == 0) { return 0; }
         ReadOnlySpan<byte> target = match.Rule == MatchRule.Wildcard ? owner : match.Host.Name;
         return WriteName(packet, query, name, [0, 0, 0, 0, (byte)(port >> 8), (byte)port], target, limit, reply); // priority 0, weight 0

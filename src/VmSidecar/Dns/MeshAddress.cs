@@ -49,7 +49,7 @@ internal static class MeshAddress
         if (isDecimal) { return System.Buffers.Text.Utf8Parser.TryParse(label, out value, out int used) && used == label.Length && (label.Length == 1 || label[0] != '0'); }
         value = 0;
         if (label.Length != 1 || !char.IsAsciiHexDigit((char)label[0])) { return false; }
-        value = (byte)Convert.ToInt32(((char)label[0]).ToString(), 16);
+        value = (byte)(label[0] <= '9' ? label[0] - '0' : (label[0] | 0x20) - 'a' + 10);
         return true;
     }
 }

@@ -19,7 +19,7 @@ internal static class NameExplanation
             string when = snapshot.VipsOnlyWhereUnknown ? "given only where upstream says that the name does not exist" : "given always";
             return $"own virtual IP {Addresses(match.Host)} of {WireName.ToText(match.Host.Name)}, {when}: istiod knows the host but gave it no address";
         }
-        if (type == DnsType.PTR && MeshAddress.TryParseReverse(name, out UInt128 address) && (snapshot.Names.FindAddress(address) ?? snapshot.Vips.FindAddress(address)) is { } host)
+        if (type == DnsType.PTR && MeshAddress.TryParseReverse(name, out UInt128 address) && (snapshot.Names.TryFindAddress(address, out NamedHost host) || snapshot.Vips.TryFindAddress(address, out host)))
         {
             return $"the address of {WireName.ToText(host.Name)} in the name table";
         }
@@ -66,8 +66,8 @@ internal static class NameExplanation
     {
         const int Shown = 4;
         List<string> all = [];
-        for (int i = 0; i < host.V4.Length; i += 4) { all.Add(new IPAddress(host.V4.AsSpan(i, 4)).ToString()); }
-        for (int i = 0; i < host.V6.Length; i += 16) { all.Add(new IPAddress(host.V6.AsSpan(i, 16)).ToString()); }
+        for (int i = 0; i < host.V4.Length; i += 4) { all.Add(new IPAddress(host.V4.Slice(i, 4)).ToString()); }
+        for (int i = 0; i < host.V6.Length; i += 16) { all.Add(new IPAddress(host.V6.Slice(i, 16)).ToString()); }
         return string.Join(" ", all.Take(Shown)) + (all.Count > Shown ? $" and {all.Count - Shown} more" : "");
     }
 }

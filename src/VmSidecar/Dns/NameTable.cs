@@ -1,4 +1,3 @@
-using System.Collections.Frozen;
 using VmSidecar.Wire.Dns;
 
 namespace VmSidecar.Dns;
@@ -13,30 +12,26 @@ internal sealed class NameTable
     public const int ScratchSize = 2 * WireName.MaxLength;
 
     private readonly NameScope _scope;
-    private readonly FrozenDictionary<byte[], NamedHost>.AlternateLookup<ReadOnlySpan<byte>> _hosts;
-    private readonly FrozenDictionary<byte[], NamedHost>.AlternateLookup<ReadOnlySpan<byte>> _wildcards;
-    private readonly FrozenDictionary<UInt128, NamedHost> _byAddress;
+    private readonly AddressIndex _byAddress;
     private readonly int _shortLabels; // most labels any shortname.namespace has: longer names need not be tried
 
-    public NameTable(NameScope scope, FrozenDictionary<byte[], NamedHost> hosts, FrozenDictionary<byte[], NamedHost> wildcards, FrozenDictionary<UInt128, NamedHost> byAddress, int shortLabels)
+    public NameTable(NameScope scope, HostIndex hosts, HostIndex wildcards, AddressIndex byAddress, int shortLabels)
     {
         _scope = scope;
         Hosts = hosts;
         Wildcards = wildcards;
-        _hosts = hosts.GetAlternateLookup<ReadOnlySpan<byte>>();
-        _wildcards = wildcards.GetAlternateLookup<ReadOnlySpan<byte>>();
         _byAddress = byAddress;
         _shortLabels = shortLabels;
     }
 
     /// <summary>All hosts and the few aliases that are no suffix of a host.</summary>
-    public FrozenDictionary<byte[], NamedHost> Hosts { get; }
+    public HostIndex Hosts { get; }
 
     /// <summary>Wildcard hosts by the name below the asterisk.</summary>
-    public FrozenDictionary<byte[], NamedHost> Wildcards { get; }
+    public HostIndex Wildcards { get; }
 
     /// <summary>A table without hosts.</summary>
-    public static NameTable Empty(NameScope scope) => new(scope, EmptyHosts, EmptyHosts, FrozenDictionary<UInt128, NamedHost>.Empty, 0);
+    public static NameTable Empty(NameScope scope) => new NameTableBuilder(scope, 0, 0).Build();
 
     /// <summary>
     /// Finds a lower-case wire name: 1 as it is, 2 below a search domain, 3 below a wildcard, the longest first (an expanded wildcard counts with its search domain).
@@ -46,7 +41,7 @@ internal sealed class NameTable
     {
         match = default;
         // 1
-        if (FindName(name, scratch, out NamedHost? host, out bool isShort))
+        if (FindName(name, scratch, out NamedHost host, out bool isShort))
         {
             match.Host = host;
             match.Rule = isShort ? MatchRule.ShortName : MatchRule.Exact;
@@ -70,13 +65,13 @@ internal sealed class NameTable
     }
 
     /// <summary>The host an address belongs to, for PTR.</summary>
-    public NamedHost? FindAddress(UInt128 address) => _byAddress.GetValueOrDefault(address);
+    public bool TryFindAddress(UInt128 address, out NamedHost host) => _byAddress.TryFind(address, out host);
 
     /// <summary>A name as it is listed, or as a short name of a host in the cluster's own domain: S.N, S.N.svc, and S in the own namespace.</summary>
-    private bool FindName(ReadOnlySpan<byte> name, Span<byte> scratch, [NotNullWhen(true)] out NamedHost? host, out bool isShort)
+    private bool FindName(ReadOnlySpan<byte> name, Span<byte> scratch, out NamedHost host, out bool isShort)
     {
         isShort = false;
-        if (_hosts.TryGetValue(name, out host)) { return true; }
+        if (Hosts.TryGetValue(name, out host)) { return true; }
         if (_shortLabels == 0) { return false; }
         isShort = true;
         int labels = WireName.CountLabels(name);
@@ -88,16 +83,16 @@ internal sealed class NameTable
             && WireName.TryJoin(scratch[..joined], domain, scratch, out joined) && FindRegular(scratch[..joined], out host);
     }
 
-    private bool FindShort(ReadOnlySpan<byte> stem, byte[] domain, Span<byte> scratch, [NotNullWhen(true)] out NamedHost? host)
+    private bool FindShort(ReadOnlySpan<byte> stem, byte[] domain, Span<byte> scratch, out NamedHost host)
     {
-        host = null;
+        host = default;
         return WireName.TryJoin(stem, domain, scratch[..WireName.MaxLength], out int joined) && FindRegular(scratch[..joined], out host);
     }
 
-    private bool FindRegular(ReadOnlySpan<byte> name, [NotNullWhen(true)] out NamedHost? host)
+    private bool FindRegular(ReadOnlySpan<byte> name, out NamedHost host)
     {
-        if (_hosts.TryGetValue(name, out host) && host.HasShortNames) { return true; }
-        host = null;
+        if (Hosts.TryGetValue(name, out host) && host.HasShortNames) { return true; }
+        host = default;
         return false;
     }
 
@@ -107,12 +102,12 @@ internal sealed class NameTable
         ReadOnlySpan<byte> rest = WireName.Parent(name);
         for (; rest.Length > 1; rest = WireName.Parent(rest))
         {
-            if (_wildcards.TryGetValue(rest, out NamedHost? host)) { match.Host = host; match.Rule = MatchRule.Wildcard; return true; }
+            if (Wildcards.TryGetValue(rest, out NamedHost host)) { match.Host = host; match.Rule = MatchRule.Wildcard; return true; }
             foreach (byte[] domain in search)
             {
                 if (!WireName.IsBelow(rest, domain, out int stem)) { continue; }
                 ReadOnlySpan<byte> bare = Cut(rest, stem, stemmed);
-                if (EndsWith(bare, domain) || !_wildcards.TryGetValue(bare, out host)) { continue; }
+                if (EndsWith(bare, domain) || !Wildcards.TryGetValue(bare, out host)) { continue; }
                 match.Host = host;
                 match.Rule = MatchRule.Wildcard;
                 // the queried name without the search domain: a literal asterisk in an answer is refused by glibc before 2.37
@@ -141,6 +136,4 @@ internal sealed class NameTable
         joined = into[..(stem + suffix.Length)];
         return true;
     }
-
-    private static readonly FrozenDictionary<byte[], NamedHost> EmptyHosts = new Dictionary<byte[], NamedHost>(WireNameComparer.Instance).ToFrozenDictionary(WireNameComparer.Instance);
 }

@@ -1,4 +1,3 @@
-using System.Collections.Frozen;
 using VmSidecar.Wire.Dns;
 using VmSidecar.Wire.Protobuf;
 
@@ -8,18 +7,32 @@ namespace VmSidecar.Dns;
 /// Makes a <see cref="NameTable"/>, independent of the order in which hosts are added. Precedence for one name: a host listed under it,
 /// then a service's short name, then a pod's; among hosts, Kubernetes before External. Single use.
 /// </summary>
-internal sealed class NameTableBuilder(NameScope scope, int capacity)
+internal sealed class NameTableBuilder
 {
-    private readonly Dictionary<byte[], NamedHost> _hosts = new(capacity, WireNameComparer.Instance);
-    private readonly Dictionary<byte[], NamedHost> _wildcards = new(WireNameComparer.Instance);
-    private readonly List<(byte[] Name, NamedHost Host)> _aliases = [];
-    private readonly AddressParser _addresses = new(scope.Compat110);
+    private readonly NameScope _scope;
+    private readonly HostRecords _records;
+    private readonly HostIndex _hosts;
+    private readonly HostIndex _wildcards;
+    private readonly List<(int Alias, int Host)> _aliases = [];
+    private readonly AddressParser _addresses;
     private int _shortLabels;
+
+    /// <param name="scope">What short names are relative to.</param>
+    /// <param name="hosts">Hosts expected.</param>
+    /// <param name="bytes">Bytes their names and addresses will take, as far as one can tell.</param>
+    public NameTableBuilder(NameScope scope, int hosts, int bytes)
+    {
+        _scope = scope;
+        _records = new(bytes);
+        _hosts = new(_records, skip: 0, hosts);
+        _wildcards = new(_records, skip: 2, 0);
+        _addresses = new(scope.Compat110);
+    }
 
     /// <summary>Builds from an encoded NameTable; null with the reason when the bytes are broken.</summary>
     public static NameTable? FromNds(ReadOnlySpan<byte> message, NameScope scope, out string? problem)
     {
-        var builder = new NameTableBuilder(scope, message.Length / 128);
+        var builder = new NameTableBuilder(scope, message.Length / 96, message.Length / 8 * 7); // a record is shorter than its entry, but for IPv6 hosts with short names
         var reader = new NdsReader(message);
         while (reader.TryReadHost(out NdsHost host)) { builder.Add(host); }
         problem = reader.IsBroken ? "proto: cannot parse invalid wire-format data" : null;
@@ -31,110 +44,120 @@ internal sealed class NameTableBuilder(NameScope scope, int capacity)
     {
         ReadOnlySpan<byte> text = host.Name;
         bool hasDot = text.Length > 0 && text[^1] == '.';
-        if (hasDot && (scope.Compat110 || host.IsKubernetes)) { return; } // such a key yields no name there
+        if (hasDot && (_scope.Compat110 || host.IsKubernetes)) { return; } // such a key yields no name there
         Span<byte> name = stackalloc byte[WireName.MaxLength];
         if (!WireName.TryEncode(text, name, out int length) || length <= 1) { return; }
-        if (!_addresses.TryRead(host, out byte[] v4, out byte[] v6)) { return; }
+        if (!_addresses.TryRead(host)) { return; }
 
         bool inDomain = host.IsKubernetes && HasShortNames(host);
         bool regular = inDomain && IsRegular(host);
-        var entry = new NamedHost(name[..length].ToArray(), v4, v6, host.IsKubernetes ? HostSource.Kubernetes : HostSource.External, regular);
-        Add(entry);
-        if (regular) { _shortLabels = Math.Max(_shortLabels, WireName.CountLabels(entry.Name) - WireName.CountLabels(scope.Domain)); }
-        else if (inDomain) { AddShortNames(host, entry); }
-        if (inDomain && !scope.Compat110) { AddAltHosts(host, entry); }
+        name = name[..length];
+        int at = Add(new NamedHost(name, _addresses.V4, _addresses.V6, host.IsKubernetes ? HostSource.Kubernetes : HostSource.External, regular));
+        if (regular) { _shortLabels = Math.Max(_shortLabels, WireName.CountLabels(name) - WireName.CountLabels(_scope.Domain)); }
+        else if (inDomain) { AddShortNames(host, at); }
+        if (inDomain && !_scope.Compat110) { AddAltHosts(host, at); }
     }
 
-    /// <summary>Adds one host under its own name.</summary>
-    public void Add(NamedHost entry)
+    /// <summary>Adds one host under its own name; returns the place of its record.</summary>
+    public int Add(NamedHost entry)
     {
-        Keep(_hosts, entry.Name, entry);
-        if (entry.Name.Length > 3 && entry.Name[0] == 1 && entry.Name[1] == '*') { Keep(_wildcards, entry.Name[2..], entry); }
+        int at = _records.Add(entry);
+        Keep(ref _hosts.At(entry.Name), at);
+        if (entry.Name.Length > 3 && entry.Name[0] == 1 && entry.Name[1] == '*') { Keep(ref _wildcards.At(entry.Name[2..]), at); }
+        return at;
     }
 
     public NameTable Build()
     {
-        _aliases.Sort((a, b) => CompareAliases(a.Host, b.Host));
-        foreach ((byte[] name, NamedHost host) in _aliases) { _hosts.TryAdd(name, host); }
-        return new(scope, _hosts.ToFrozenDictionary(WireNameComparer.Instance), _wildcards.ToFrozenDictionary(WireNameComparer.Instance), ByAddress(), _shortLabels);
+        _aliases.Sort((a, b) => CompareAliases(_records.Host(a.Host), _records.Host(b.Host)));
+        foreach ((int alias, _) in _aliases)
+        {
+            ref int at = ref _hosts.At(_records.Name(alias));
+            if (at == 0) { at = alias; }
+        }
+        return new(_scope, _hosts, _wildcards, ByAddress(), _shortLabels);
     }
 
     /// <summary>Names for PTR: only of hosts that exist nowhere else, or whose address does; a public address keeps its public name.</summary>
-    private FrozenDictionary<UInt128, NamedHost> ByAddress()
+    private AddressIndex ByAddress()
     {
-        var found = new Dictionary<UInt128, NamedHost>();
-        foreach (NamedHost host in _hosts.Values)
+        var found = new AddressIndex(_records, _hosts.Count);
+        foreach (HostEntry entry in _hosts)
         {
-            if (host.Name[1] == '*') { continue; }
-            for (int i = 0; i < host.V4.Length; i += 4) { KeepAddress(found, MeshAddress.Key(host.V4.AsSpan(i, 4)), host); }
-            for (int i = 0; i < host.V6.Length; i += 16) { KeepAddress(found, MeshAddress.Key(host.V6.AsSpan(i, 16)), host); }
+            NamedHost host = entry.Host;
+            if (host.Name[1] == '*' || entry.IsAlias) { continue; }
+            int at = _records.Addresses(entry.At);
+            for (int i = 0; i < host.V4.Length; i += 4) { KeepAddress(found, entry.At, at + i, 4); }
+            for (int i = 0; i < host.V6.Length; i += 16) { KeepAddress(found, entry.At, at + host.V4.Length + i, 16); }
         }
-        return found.ToFrozenDictionary();
+        return found;
     }
 
-    private static void KeepAddress(Dictionary<UInt128, NamedHost> found, UInt128 address, NamedHost host)
+    private void KeepAddress(AddressIndex found, int at, int bytes, int length)
     {
-        if (host.Source != HostSource.Kubernetes && !MeshAddress.IsVirtual(address)) { return; }
-        if (!found.TryGetValue(address, out NamedHost? other) || CompareAliases(host, other) < 0) { found[address] = host; }
+        NamedHost host = _records.Host(at);
+        if (host.Source != HostSource.Kubernetes && !MeshAddress.IsVirtual(MeshAddress.Key(_records.Bytes(bytes, length)))) { return; }
+        ref int other = ref found.HostAt(bytes, length);
+        if (other == 0 || CompareAliases(host, _records.Host(other)) < 0) { other = at; }
     }
 
     /// <summary>Kubernetes in this cluster's domain, with both parts of a short name. The suffix is compared as text, without looking for a label's start, as the peers do.</summary>
     private bool HasShortNames(NdsHost host) =>
-        scope.Domain.Length > 0 && host.ShortName.Length > 0 && host.Namespace.Length > 0
-        && host.Name.Length >= scope.DomainText.Length && EqualsIgnoreCase(host.Name[^scope.DomainText.Length..], scope.DomainText);
+        _scope.Domain.Length > 0 && host.ShortName.Length > 0 && host.Namespace.Length > 0
+        && host.Name.Length >= _scope.DomainText.Length && EqualsIgnoreCase(host.Name[^_scope.DomainText.Length..], _scope.DomainText);
 
     private bool IsRegular(NdsHost host)
     {
         ReadOnlySpan<byte> name = host.Name;
         int s = host.ShortName.Length, n = host.Namespace.Length;
-        return name.Length == s + n + scope.DomainText.Length + 2 && name[s] == '.' && name[s + 1 + n] == '.'
+        return name.Length == s + n + _scope.DomainText.Length + 2 && name[s] == '.' && name[s + 1 + n] == '.'
             && EqualsIgnoreCase(name[..s], host.ShortName) && EqualsIgnoreCase(name.Slice(s + 1, n), host.Namespace);
     }
 
-    private void AddShortNames(NdsHost host, NamedHost entry)
+    private void AddShortNames(NdsHost host, int at)
     {
         Span<byte> text = stackalloc byte[2 * WireName.MaxLength];
         if (host.ShortName.Length + host.Namespace.Length + 2 > WireName.MaxLength) { return; }
         host.ShortName.CopyTo(text);
         int length = host.ShortName.Length;
-        if (EqualsIgnoreCase(host.Namespace, scope.NamespaceText)) { AddAlias(text[..length], entry); }
+        if (EqualsIgnoreCase(host.Namespace, _scope.NamespaceText)) { AddAlias(text[..length], at); }
         text[length++] = (byte)'.';
         host.Namespace.CopyTo(text[length..]);
         length += host.Namespace.Length;
-        AddAlias(text[..length], entry);
+        AddAlias(text[..length], at);
         text[length++] = (byte)'.';
-        ReadOnlySpan<byte> first = scope.FirstLabel.AsSpan(1, scope.FirstLabel[0]);
+        ReadOnlySpan<byte> first = _scope.FirstLabel.AsSpan(1, _scope.FirstLabel[0]);
         first.CopyTo(text[length..]);
-        AddAlias(text[..(length + first.Length)], entry);
+        AddAlias(text[..(length + first.Length)], at);
     }
 
-    private void AddAltHosts(NdsHost host, NamedHost entry)
+    private void AddAltHosts(NdsHost host, int at)
     {
         var fields = new ProtoReader(host.Fields);
         while (fields.Next())
         {
-            if (fields.Is(NdsHost.AltHosts)) { AddAlias(fields.Bytes, entry); }
+            if (fields.Is(NdsHost.AltHosts)) { AddAlias(fields.Bytes, at); }
         }
     }
 
-    private void AddAlias(ReadOnlySpan<byte> text, NamedHost entry)
+    private void AddAlias(ReadOnlySpan<byte> text, int at)
     {
         Span<byte> name = stackalloc byte[WireName.MaxLength];
-        if (WireName.TryEncode(text, name, out int length) && length > 1) { _aliases.Add((name[..length].ToArray(), entry)); }
+        if (WireName.TryEncode(text, name, out int length) && length > 1) { _aliases.Add((_records.AddAlias(name[..length], at), at)); }
     }
 
     /// <summary>Two hosts under one name (they differed in letter case): the better source, then more addresses, then the smaller bytes.</summary>
-    private static void Keep(Dictionary<byte[], NamedHost> into, byte[] name, NamedHost host)
+    private void Keep(ref int place, int at)
     {
-        if (!into.TryGetValue(name, out NamedHost? other) || Compare(host, other) < 0) { into[name] = host; }
+        if (place == 0 || Compare(_records.Host(at), _records.Host(place)) < 0) { place = at; }
     }
 
     private static int Compare(NamedHost a, NamedHost b)
     {
         int order = a.Source.CompareTo(b.Source);
         if (order == 0) { order = (b.V4.Length + b.V6.Length).CompareTo(a.V4.Length + a.V6.Length); }
-        if (order == 0) { order = a.V4.AsSpan().SequenceCompareTo(b.V4); }
-        return order != 0 ? order : a.V6.AsSpan().SequenceCompareTo(b.V6);
+        if (order == 0) { order = a.V4.SequenceCompareTo(b.V4); }
+        return order != 0 ? order : a.V6.SequenceCompareTo(b.V6);
     }
 
     /// <summary>A service before a pod of a headless one: fewer labels first; then by name.</summary>
@@ -142,7 +165,8 @@ internal sealed class NameTableBuilder(NameScope scope, int capacity)
     {
         int order = a.Source.CompareTo(b.Source);
         if (order == 0) { order = WireName.CountLabels(a.Name).CompareTo(WireName.CountLabels(b.Name)); }
-        return order != 0 ? order : a.Name.AsSpan().SequenceCompareTo(b.Name);
+        if (order == 0) { order = a.Name.SequenceCompareTo(b.Name); }
+        return order != 0 ? order : Compare(a, b);
     }
 
     private static bool EqualsIgnoreCase(ReadOnlySpan<byte> a, ReadOnlySpan<byte> b) => System.Text.Ascii.EqualsIgnoreCase(a, b);

@@ -8,13 +8,24 @@ internal enum HostSource : byte
     LocalVip,
 }
 
-/// <summary>One host of a table with its addresses in wire form. Immutable; shared by all queries.</summary>
-/// <param name="Name">Lower-case wire name.</param>
-/// <param name="V4">IPv4 addresses, four bytes each.</param>
-/// <param name="V6">IPv6 addresses, sixteen bytes each.</param>
-/// <param name="Source">Its registry.</param>
-/// <param name="HasShortNames">The host is exactly <c>shortname.namespace.D</c>, so its short names are found by putting D back on.</param>
-internal sealed record NamedHost(byte[] Name, byte[] V4, byte[] V6, HostSource Source, bool HasShortNames);
+/// <summary>One host of a table with its addresses in wire form. Its spans lie in the table's memory, which never changes.</summary>
+/// <param name="name">Lower-case wire name.</param>
+/// <param name="v4">IPv4 addresses, four bytes each.</param>
+/// <param name="v6">IPv6 addresses, sixteen bytes each.</param>
+/// <param name="source">Its registry.</param>
+/// <param name="hasShortNames">The host is exactly <c>shortname.namespace.D</c>, so its short names are found by putting D back on.</param>
+internal readonly ref struct NamedHost(ReadOnlySpan<byte> name, ReadOnlySpan<byte> v4, ReadOnlySpan<byte> v6, HostSource source, bool hasShortNames)
+{
+    public ReadOnlySpan<byte> Name { get; } = name;
+
+    public ReadOnlySpan<byte> V4 { get; } = v4;
+
+    public ReadOnlySpan<byte> V6 { get; } = v6;
+
+    public HostSource Source { get; } = source;
+
+    public bool HasShortNames { get; } = hasShortNames;
+}
 
 /// <summary>Which rule found a name; the words of <c>vmsidecar dns</c>.</summary>
 internal enum MatchRule : byte

@@ -1,65 +1,73 @@
 using System.Collections.Concurrent;
+using System.Collections.Frozen;
+using VmSidecar.Wire.Dns;
 
 namespace VmSidecar.Dns;
 
 /// <summary>The ports of each service, as its clusters name them: what SRV answers are made of. One writer (<see cref="ClusterHosts"/>); read by all workers without a lock.</summary>
 internal sealed class ServicePorts
 {
-    private readonly ConcurrentDictionary<string, ushort[]> _ports = new(StringComparer.Ordinal);
+    /// <summary>The IANA service names that are looked up by SRV in practice, and the usual second port of two.</summary>
+    private static readonly FrozenDictionary<byte[], ushort[]> s_named = new Dictionary<byte[], ushort[]>
+    {
+        ["http"u8.ToArray()] = [80, 8080],
+        ["https"u8.ToArray()] = [443, 8443],
+        ["amqp"u8.ToArray()] = [5672],
+        ["amqps"u8.ToArray()] = [5671],
+        ["imap"u8.ToArray()] = [143],
+        ["imaps"u8.ToArray()] = [993],
+        ["kafka"u8.ToArray()] = [9092],
+        ["ldap"u8.ToArray()] = [389],
+        ["ldaps"u8.ToArray()] = [636],
+        ["mongodb"u8.ToArray()] = [27017],
+        ["mqtt"u8.ToArray()] = [1883],
+        ["mysql"u8.ToArray()] = [3306],
+        ["nats"u8.ToArray()] = [4222],
+        ["postgresql"u8.ToArray()] = [5432],
+        ["redis"u8.ToArray()] = [6379],
+        ["sip"u8.ToArray()] = [5060],
+        ["sips"u8.ToArray()] = [5061],
+        ["smtp"u8.ToArray()] = [25],
+        ["ssh"u8.ToArray()] = [22],
+        ["submission"u8.ToArray()] = [587],
+        ["xmpp-client"u8.ToArray()] = [5222],
+        ["xmpp-server"u8.ToArray()] = [5269],
+    }.ToFrozenDictionary(WireNameComparer.Instance);
 
-    /// <summary>The ports of a host (lower case, no dot at its end), each once per cluster that has it; empty: not seen.</summary>
-    public IReadOnlyList<ushort> Of(string host) => _ports.GetValueOrDefault(host, []);
+    private readonly ConcurrentDictionary<byte[], ushort[]> _ports = new(WireNameComparer.Instance); // by wire name, as questions have it
+
+    /// <summary>The ports of a host (no dot at its end), each once per cluster that has it; empty: not seen, or no name of DNS.</summary>
+    public IReadOnlyList<ushort> Of(string host) => WireName.Encode(host) is { } name ? _ports.GetValueOrDefault(name, []) : [];
 
     /// <summary>A cluster came.</summary>
-    public void Add(string host, ushort port) => _ports[host] = [.. _ports.GetValueOrDefault(host, []), port];
+    public void Add(string host, ushort port)
+    {
+        if (WireName.Encode(host) is { } name) { _ports[name] = [.. _ports.GetValueOrDefault(name, []), port]; }
+    }
 
     /// <summary>A cluster went.</summary>
     public void Remove(string host, ushort port)
     {
-        List<ushort> left = [.. _ports.GetValueOrDefault(host, [])];
+        if (WireName.Encode(host) is not { } name) { return; }
+        List<ushort> left = [.. _ports.GetValueOrDefault(name, [])];
         left.Remove(port);
-        if (left.Count == 0) { _ports.TryRemove(host, out _); } else { _ports[host] = [.. left]; }
+        if (left.Count == 0) { _ports.TryRemove(name, out _); } else { _ports[name] = [.. left]; }
     }
 
     /// <summary>
-    /// The port that <c>_name._tcp</c> means for a host; 0: none. istiod does not tell the names of ports, so it is the port that IANA gives the
-    /// name, where the service has it; or, for a Kubernetes service, its only port. Pure over what is known.
+    /// The port that <c>_name._tcp</c> means for a host (lower-case wire name); 0: none. istiod does not tell the names of ports, so it is the port that
+    /// IANA gives the name, where the service has it; or, for a Kubernetes service, its only port. Pure over what is known; no allocation.
     /// </summary>
-    public ushort Find(string host, string name, bool isKubernetes)
+    public ushort Find(ReadOnlySpan<byte> host, ReadOnlySpan<byte> name, bool isKubernetes)
     {
-        ushort[] ports = [.. Of(host).Distinct()];
+        if (!_ports.GetAlternateLookup<ReadOnlySpan<byte>>().TryGetValue(host, out ushort[]? ports)) { return 0; }
         foreach (ushort port in PortsNamed(name))
         {
             if (ports.Contains(port)) { return port; }
         }
-        return isKubernetes && ports.Length == 1 ? ports[0] : (ushort)0;
+        return isKubernetes && !ports.AsSpan().ContainsAnyExcept(ports[0]) ? ports[0] : (ushort)0;
     }
 
-    /// <summary>The IANA service names that are looked up by SRV in practice, and the usual second port of two.</summary>
-    private static ushort[] PortsNamed(string name) => name switch
-    {
-        "http" => [80, 8080],
-        "https" => [443, 8443],
-        "amqp" => [5672],
-        "amqps" => [5671],
-        "imap" => [143],
-        "imaps" => [993],
-        "kafka" => [9092],
-        "ldap" => [389],
-        "ldaps" => [636],
-        "mongodb" => [27017],
-        "mqtt" => [1883],
-        "mysql" => [3306],
-        "nats" => [4222],
-        "postgresql" => [5432],
-        "redis" => [6379],
-        "sip" => [5060],
-        "sips" => [5061],
-        "smtp" => [25],
-        "ssh" => [22],
-        "submission" => [587],
-        "xmpp-client" => [5222],
-        "xmpp-server" => [5269],
-        _ => [],
-    };
+    private static ReadOnlySpan<ushort> PortsNamed(ReadOnlySpan<byte> name) =>
+        s_named.GetAlternateLookup<ReadOnlySpan<byte>>().TryGetValue(name, out ushort[]? ports) ? ports : [];
 }

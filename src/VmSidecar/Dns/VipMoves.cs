@@ -12,12 +12,13 @@ internal static class VipMoves
     public static void Report(NameTable before, NameTable after, ILogger log)
     {
         int moved = 0;
-        foreach ((byte[] name, NamedHost host) in after.Hosts)
+        foreach (HostEntry entry in after.Hosts)
         {
+            NamedHost host = entry.Host;
             if (host.Source != HostSource.External || host.V4.Length != 4 || !MeshAddress.IsVirtual(MeshAddress.Key(host.V4))) { continue; }
-            if (!before.Hosts.TryGetValue(name, out NamedHost? old) || old.V4.Length != 4 || old.V4.AsSpan().SequenceEqual(host.V4)) { continue; }
+            if (!before.Hosts.TryGetValue(entry.Name, out NamedHost old) || old.V4.Length != 4 || old.V4.SequenceEqual(host.V4)) { continue; }
             if (!MeshAddress.IsVirtual(MeshAddress.Key(old.V4))) { continue; }
-            if (++moved <= Named) { DnsLog.VipMoved(log, WireName.ToText(name), MeshAddress.ToText(old.V4), MeshAddress.ToText(host.V4)); }
+            if (++moved <= Named) { DnsLog.VipMoved(log, WireName.ToText(entry.Name), MeshAddress.ToText(old.V4), MeshAddress.ToText(host.V4)); }
         }
         if (moved > Named) { DnsLog.MoreVipsMoved(log, moved - Named); }
     }

@@ -150,12 +150,12 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
 
     private void Publish()
     {
-        var builder = new NameTableBuilder(state.Scope, _vips.Hosts.Count);
+        var builder = new NameTableBuilder(state.Scope, _vips.Hosts.Count, 0);
         (bool v4, bool v6) = Families();
         foreach ((string host, int slot) in _vips.Hosts)
         {
             if (WireName.Encode(host) is not { Length: > 1 } name || Knows(state.Current.Names, host)) { continue; }
-            builder.Add(new NamedHost(name, v4 ? VipAllocator.ToV4(slot) : [], v6 ? VipAllocator.ToV6(slot) : [], HostSource.LocalVip, HasShortNames: false));
+            builder.Add(new NamedHost(name, v4 ? VipAllocator.ToV4(slot) : [], v6 ? VipAllocator.ToV6(slot) : [], HostSource.LocalVip, hasShortNames: false));
         }
         state.UseVips(builder.Build(), options.VirtualIps == VirtualIpMode.NxDomain);
     }

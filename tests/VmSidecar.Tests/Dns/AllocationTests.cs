@@ -16,6 +16,10 @@ public sealed class AllocationTests
     [InlineData("a.b.cdn.example.", DnsType.A, -1)]
     [InlineData("kafka.data.", DnsType.A, -1)]
     [InlineData("11.10.96.10.in-addr.arpa.", DnsType.PTR, -1)]
+    [InlineData("2.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.", DnsType.PTR, -1)]
+    [InlineData("_http._tcp.ledger.", DnsType.SRV, -1)]
+    [InlineData("_grpc._tcp.ledger.payments.svc.cluster.local.", DnsType.SRV, 1232)]
+    [InlineData("ledger.", DnsType.HTTPS, -1)]
     [InlineData("cached.example.net.", DnsType.A, 1232)]
     [InlineData("", DnsType.A, -1)]
     public async Task A_thousand_queries_allocate_nothing(string name, ushort type, int edns)
@@ -23,6 +27,7 @@ public sealed class AllocationTests
         byte[] query = name.Length == 0 ? [1, 2, 3] : DnsMessages.Query(name, type, edns), reply = new byte[65535];
         var state = new DnsState(new NameScope("payments", "payments.svc.cluster.local", compat110: false));
         state.UseNames(NameTableBuilder.FromNds(AnswerCasesTests.Fixture, state.Scope, out _)!);
+        state.Ports.Add("ledger.payments.svc.cluster.local", 80);
         state.UseSearch(ResolvConf.Parse("search corp.example").SearchNames);
         var metrics = new DnsMetrics(new MetricRegistry());
         await using DnsLab lab = await DnsLab.StartAsync();

@@ -52,9 +52,9 @@ public sealed class ServiceRecordTests
         ports.Add("a.example", 80);
         ports.Add("a.example", 80); // a subset's
         ports.Remove("a.example", 80);
-        Assert.Equal(80, ports.Find("a.example", "http", isKubernetes: false));
+        Assert.Equal(80, ports.Find(WireName.Encode("a.example"), "http"u8, isKubernetes: false));
         ports.Remove("a.example", 80);
-        Assert.Equal(0, ports.Find("a.example", "http", isKubernetes: false));
+        Assert.Equal(0, ports.Find(WireName.Encode("a.example"), "http"u8, isKubernetes: false));
     }
 
     private static async Task<DnsLab> StartAsync(FakeUpstream? upstream = null, bool compat110 = false)
