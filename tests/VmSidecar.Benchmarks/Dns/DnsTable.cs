@@ -23,7 +23,7 @@ internal static class DnsTable
             double built = Stopwatch.GetElapsedTime(begin).TotalMilliseconds;
             double memory = (GC.GetTotalMemory(forceFullCollection: true) - before) / 1048576.0;
             Console.WriteLine($"{table.Hosts.Count} hosts: built in {built:F0} ms, {memory:F1} MiB");
-            Ask(table, scope, "h10.example.com");
+            Ask(table, scope, "h11.example.com");
             Ask(table, scope, "s11.n11");
             Ask(table, scope, "www.example.net");
         }

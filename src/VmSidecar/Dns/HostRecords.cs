@@ -1,0 +1,79 @@
+using System.Runtime.InteropServices;
+
+namespace VmSidecar.Dns;
+
+/// <summary>
+/// The hosts of one table, one behind another in one array: a table of 100,000 hosts is a handful of objects to the collector, which would else copy and
+/// mark some hundred thousand while queries wait. Filled by <see cref="NameTableBuilder"/>, then never written to again. A record: what it is (one byte),
+/// length of the name (one), of the IPv4 and of the IPv6 addresses (four each; an alias has the place of its host instead), the name, the addresses.
+/// </summary>
+/// <param name="size">Bytes it will need, as far as one can tell; it grows.</param>
+internal sealed class HostRecords(int size)
+{
+    private const int Head = 10, SourceBits = 3;
+    private const byte ShortNames = 4, Alias = 8;
+
+    private byte[] _bytes = GC.AllocateUninitializedArray<byte>(Math.Max(size, 64));
+    private int _end = 1; // no record is at 0: an index has that for an empty place
+
+    /// <summary>Appends a host and returns its place.</summary>
+    public int Add(NamedHost host)
+    {
+        Span<byte> record = Room(Head + host.Name.Length + host.V4.Length + host.V6.Length, out int at);
+        record[0] = (byte)((int)host.Source | (host.HasShortNames ? ShortNames : 0));
+        record[1] = (byte)host.Name.Length;
+        MemoryMarshal.Write(record[2..], host.V4.Length);
+        MemoryMarshal.Write(record[6..], host.V6.Length);
+        host.Name.CopyTo(record[Head..]);
+        host.V4.CopyTo(record[(Head + host.Name.Length)..]);
+        host.V6.CopyTo(record[^host.V6.Length..]);
+        return at;
+    }
+
+    /// <summary>Appends another name of the host at <paramref name="host"/> and returns its place.</summary>
+    public int AddAlias(ReadOnlySpan<byte> name, int host)
+    {
+        Span<byte> record = Room(Head + name.Length, out int at);
+        record[0] = Alias;
+        record[1] = (byte)name.Length;
+        MemoryMarshal.Write(record[2..], host);
+        name.CopyTo(record[Head..]);
+        return at;
+    }
+
+    /// <summary>The name a record is listed under: the host's, or the alias.</summary>
+    public ReadOnlySpan<byte> Name(int at) => _bytes.AsSpan(at + Head, _bytes[at + 1]);
+
+    /// <summary>True for another name of a host.</summary>
+    public bool IsAlias(int at) => _bytes[at] == Alias;
+
+    /// <summary>The host of a record, also of an alias.</summary>
+    public NamedHost Host(int at)
+    {
+        ReadOnlySpan<byte> record = _bytes.AsSpan(at);
+        if (record[0] == Alias) { record = _bytes.AsSpan(MemoryMarshal.Read<int>(record[2..])); }
+        int name = record[1], v4 = MemoryMarshal.Read<int>(record[2..]), v6 = MemoryMarshal.Read<int>(record[6..]);
+        ReadOnlySpan<byte> rest = record.Slice(Head, name + v4 + v6);
+        return new(rest[..name], rest.Slice(name, v4), rest[(name + v4)..], (HostSource)(record[0] & SourceBits), (record[0] & ShortNames) != 0);
+    }
+
+    /// <summary>The bytes of one address that lies in a record.</summary>
+    public ReadOnlySpan<byte> Bytes(int at, int length) => _bytes.AsSpan(at, length);
+
+    /// <summary>Where the addresses of the host at <paramref name="host"/> (no alias) begin.</summary>
+    public int Addresses(int host) => host + Head + _bytes[host + 1];
+
+    private Span<byte> Room(int length, out int at)
+    {
+        int needed = checked(_end + length);
+        if (needed > _bytes.Length)
+        {
+            byte[] more = GC.AllocateUninitializedArray<byte>((int)Math.Min(Math.Max(needed, 3L * _bytes.Length / 2), Array.MaxLength));
+            _bytes.AsSpan(0, _end).CopyTo(more);
+            _bytes = more;
+        }
+        at = _end;
+        _end = needed;
+        return _bytes.AsSpan(at, length);
+    }
+}
