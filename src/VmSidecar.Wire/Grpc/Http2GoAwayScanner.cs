@@ -3,9 +3,9 @@ using System.Buffers.Binary;
 namespace VmSidecar.Wire.Grpc;
 
 /// <summary>
-/// Watches the bytes an HTTP/2 peer sends for a GOAWAY frame (RFC 9113 §6.8) and keeps its error code, and for RST_STREAM (§6.4). HttpClient does not tell
-/// a planned goodbye from a lost connection, nor a stream the peer reset from a connection it gave up itself (no sign of life, broken frames); the relay
-/// answers them differently. Fed by one reader, read by any thread.
+/// Watches the bytes an HTTP/2 peer sends for a GOAWAY frame (RFC 9113 §6.8) and for RST_STREAM (§6.4), and keeps their error codes. HttpClient does not tell
+/// a planned goodbye from a lost connection, nor a stream the peer reset from a connection it gave up itself (no sign of life, broken frames), and hides the
+/// code of a reset that meets the opening of a call; the relay answers them differently. Fed by one reader, read by any thread.
 /// </summary>
 internal sealed class Http2GoAwayScanner
 {
@@ -13,15 +13,16 @@ internal sealed class Http2GoAwayScanner
     private const byte ResetType = 3;
     private const byte GoAwayType = 7;
     private const int GoAwayFixed = 8; // last stream id, error code
+    private const int ResetFixed = 4;  // error code
 
     private readonly byte[] _pending = new byte[HeaderLength + GoAwayFixed];
     private int _pendingLength;
     private long _skip;
     private int _code = -1;
-    private volatile bool _reset;
+    private long _reset = -1;
 
-    /// <summary>True once the peer has reset a stream.</summary>
-    public bool HasReset => _reset;
+    /// <summary>The error code of the last RST_STREAM of any stream, -1 when the peer has reset none.</summary>
+    public long Reset => Interlocked.Read(ref _reset);
 
     /// <summary>The error code of the last GOAWAY, -1 when none came. 0 is NO_ERROR: the peer leaves in order.</summary>
     public int Code => Volatile.Read(ref _code);
@@ -47,17 +48,21 @@ internal sealed class Http2GoAwayScanner
         }
     }
 
-    private int Wanted() => _pendingLength >= HeaderLength && _pending[3] == GoAwayType ? HeaderLength + GoAwayFixed : HeaderLength;
+    private int Wanted() => HeaderLength + (_pendingLength < HeaderLength ? 0 : _pending[3] switch { GoAwayType => GoAwayFixed, ResetType => ResetFixed, _ => 0 });
 
     private void EndOfPiece()
     {
-        _reset |= _pending[3] == ResetType;
         int length = (_pending[0] << 16) | (_pending[1] << 8) | _pending[2];
         if (_pendingLength == HeaderLength + GoAwayFixed)
         {
             uint code = BinaryPrimitives.ReadUInt32BigEndian(_pending.AsSpan(HeaderLength + 4));
             Volatile.Write(ref _code, (int)Math.Min(code, int.MaxValue));
             length -= GoAwayFixed;
+        }
+        else if (_pendingLength == HeaderLength + ResetFixed)
+        {
+            Interlocked.Exchange(ref _reset, BinaryPrimitives.ReadUInt32BigEndian(_pending.AsSpan(HeaderLength)));
+            length -= ResetFixed;
         }
         _skip = Math.Max(length, 0);
         _pendingLength = 0;

@@ -127,7 +127,7 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
         _reset.Dispose();
     }
 
-    private static GrpcException Failed(GrpcEnd end, Exception cause) => new(end.Status, cause) { IsTransport = end.IsTransport };
+    private static GrpcException Failed(GrpcEnd end, Exception cause) => new(end.Status, cause) { IsTransport = end.IsTransport, IsOurs = end.IsOurs };
 
     private static GrpcEnd Cancelled => new(new GrpcStatus(GrpcStatusCode.Cancelled, "the call was cancelled"), Graceful: true);
 

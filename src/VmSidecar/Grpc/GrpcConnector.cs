@@ -20,7 +20,7 @@ internal sealed class GrpcConnector(GrpcChannelOptions options) : IDisposable
     private volatile Http2GoAwayScanner? _latest;
 
     /// <summary>What the peer of the latest connection has said of its end.</summary>
-    public PeerGoodbye Goodbye => new(_latest?.Code ?? -1, _latest?.HasReset ?? false);
+    public PeerGoodbye Goodbye => new(_latest?.Code ?? -1, _latest?.Reset ?? -1);
 
     /// <summary>One new connection, ready for the HTTP/2 preface. Throws <see cref="GrpcException"/> UNAVAILABLE with the reason.</summary>
     public async ValueTask<Stream> ConnectAsync(CancellationToken stop)
@@ -37,7 +37,7 @@ internal sealed class GrpcConnector(GrpcChannelOptions options) : IDisposable
             step = $"TLS handshake with {what}";
             Stream stream = new NetworkStream(socket, ownsSocket: true);
             var scanner = new Http2GoAwayScanner();
-            Stream ready = options.Tls is null ? new ScannedStream(stream, scanner) : await SecureAsync(stream, scanner, options.Tls(), limit.Token);
+            Stream ready = options.Tls is null ? new ScannedStream(stream, scanner) : await SecureAsync(stream, scanner, Prepare(options.Tls), limit.Token);
             Keep(socket);
             _latest = scanner;
             socket = null;
@@ -96,17 +96,9 @@ internal sealed class GrpcConnector(GrpcChannelOptions options) : IDisposable
         catch (SocketException e) { throw Unavailable($"connection error: name {host} cannot be resolved: {e.Message}", e); }
     }
 
-    // Addresses in the resolver's order, the first that answers wins (what Go's pick_first does).
-    private static async Task<Socket> DialAsync(EndPoint end, CancellationToken stop)
-    {
-        if (end is not ResolvedEndPoint resolved) { return await DialOneAsync(end, stop); }
-        for (int i = 0; ; i++)
-        {
-            if (i >= resolved.Addresses.Length) { throw new SocketException((int)SocketError.HostNotFound); }
-            try { return await DialOneAsync(new IPEndPoint(resolved.Addresses[i], resolved.Port), stop); }
-            catch (SocketException) when (i + 1 < resolved.Addresses.Length) { }
-        }
-    }
+    private static Task<Socket> DialAsync(EndPoint end, CancellationToken stop) => end is ResolvedEndPoint resolved
+        ? StaggeredDial.ConnectAsync(StaggeredDial.Interleave(resolved.Addresses), (address, given) => DialOneAsync(new IPEndPoint(address, resolved.Port), given), TimeProvider.System, stop)
+        : DialOneAsync(end, stop);
 
     private static async Task<Socket> DialOneAsync(EndPoint end, CancellationToken stop)
     {
@@ -122,6 +114,16 @@ internal sealed class GrpcConnector(GrpcChannelOptions options) : IDisposable
         {
             socket.Dispose();
             throw;
+        }
+    }
+
+    // What fails here is ours, not the peer's: roots or keys that cannot be used.
+    private static SslClientAuthenticationOptions Prepare(Func<SslClientAuthenticationOptions> tls)
+    {
+        try { return tls(); }
+        catch (Exception e) when (e is AuthenticationException or IOException or System.Security.Cryptography.CryptographicException or UnauthorizedAccessException)
+        {
+            throw new GrpcException(new GrpcStatus(GrpcStatusCode.Unavailable, $"connection error: {e.Message}"), e) { IsOurs = true };
         }
     }
 

@@ -31,7 +31,7 @@ internal sealed partial class GrpcExchange(GrpcServerOptions options, IReadOnlyD
             return;
         }
         GrpcStatus status = await ServeAsync(http, call, handler); // 3
-        if (!http.RequestAborted.IsCancellationRequested) { WriteStatus(http, status); } // 4
+        if (!http.RequestAborted.IsCancellationRequested && !call.IsAbandoned) { WriteStatus(http, status); } // 4
     }
 
     private async Task<GrpcStatus> ServeAsync(HttpContext http, GrpcServerCall call, GrpcHandler handler)

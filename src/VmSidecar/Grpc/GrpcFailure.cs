@@ -44,7 +44,7 @@ internal static class GrpcFailure
         {
             switch (e)
             {
-                case GrpcException grpc: return new GrpcEnd(grpc.Status, Graceful: false) { IsTransport = grpc.Status.Code == GrpcStatusCode.Unavailable };
+                case GrpcException grpc: return new GrpcEnd(grpc.Status, Graceful: false) { IsTransport = grpc.Status.Code == GrpcStatusCode.Unavailable, IsOurs = grpc.IsOurs };
                 case HttpProtocolException protocol when goAway >= 0 && protocol.ErrorCode == goAway: // the goodbye ended it, not a reset
                     return Lost(goAway == 0 ? "transport is closing" : $"received GOAWAY with error code: {Name(goAway)}", goAway);
                 case HttpProtocolException when !goodbye.HasReset: // nobody reset the stream: HttpClient gave the connection up, mostly for want of a sign of life
@@ -54,6 +54,10 @@ internal static class GrpcFailure
                 case HttpIOException { HttpRequestError: HttpRequestError.ResponseEnded }:
                 case HttpRequestException { HttpRequestError: HttpRequestError.ResponseEnded }:
                     return Lost("error reading from server: EOF", goAway) with { Graceful = true };
+                case OperationCanceledException { InnerException: null } when goAway >= 0 || !goodbye.HasReset:
+                    return Lost("transport is closing", goAway);
+                case OperationCanceledException { InnerException: null }: // a reset that met the opening of the call: HttpClient only says that it gave up
+                    return new GrpcEnd(FromReset(goodbye.Reset), Graceful: goodbye.Reset is 0 or 8);
                 case SocketException socket:
                     return Lost($"error reading from server: {socket.SocketErrorCode}: {socket.Message}", goAway);
                 default: break;
@@ -97,10 +101,17 @@ internal readonly record struct GrpcEnd(GrpcStatus Status, bool Graceful)
 {
     /// <summary>True when no peer said so: the connection could not be made, or died.</summary>
     public bool IsTransport { get; init; }
+
+    /// <summary>True when no call could be tried: what it needs on our side cannot be used.</summary>
+    public bool IsOurs { get; init; }
 }
 
 
 /// <summary>What an HTTP/2 peer has said of the end of a connection.</summary>
 /// <param name="GoAway">Error code of its GOAWAY; -1: none came.</param>
-/// <param name="HasReset">It has reset a stream.</param>
-internal readonly record struct PeerGoodbye(int GoAway, bool HasReset);
+/// <param name="Reset">Error code of its latest RST_STREAM; -1: none came.</param>
+internal readonly record struct PeerGoodbye(int GoAway, long Reset)
+{
+    /// <summary>It has reset a stream.</summary>
+    public bool HasReset => Reset >= 0;
+}

@@ -85,7 +85,14 @@ internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcSe
         catch (Exception e) when (IsGone(e, stop)) { throw Gone(e); }
     }
 
-    public void Abandon() => http.Abort();
+    /// <summary>True after <see cref="Abandon"/>: there is nobody to tell the status.</summary>
+    public bool IsAbandoned { get; private set; }
+
+    public void Abandon()
+    {
+        IsAbandoned = true;
+        http.Abort();
+    }
 
     public void Dispose() => _reader.Dispose();
 

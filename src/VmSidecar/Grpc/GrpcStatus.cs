@@ -43,4 +43,7 @@ internal sealed class GrpcException(GrpcStatus status, Exception? cause = null) 
 
     /// <summary>True when no peer said so: the connection could not be made, or died.</summary>
     public bool IsTransport { get; init; }
+
+    /// <summary>True when no call could be tried: what it needs on our side (roots, keys) cannot be used.</summary>
+    public bool IsOurs { get; init; }
 }

@@ -85,6 +85,7 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
 
     private HealthPolicy.Memory Judge(HealthPolicy.Memory memory, string? error)
     {
+        if (error is null) { Probed(log); } else { ProbeFailed(log, error); }
         (HealthPolicy.Memory next, bool flipped) = _policy.After(memory, error is null);
         if (!flipped) { return next; }
         if (error is null) { Healthy(log); }
@@ -117,6 +118,12 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
 
     [LoggerMessage(2, LogLevel.Information, "success threshold hit, marking as healthy")]
     private static partial void Healthy(ILogger log);
+
+    [LoggerMessage(5, LogLevel.Debug, "probe completed with healthy status")]
+    private static partial void Probed(ILogger log);
+
+    [LoggerMessage(6, LogLevel.Debug, "probe completed with unhealthy status: {Reason}")]
+    private static partial void ProbeFailed(ILogger log, string reason);
 
     [LoggerMessage(3, LogLevel.Information, "failure threshold hit, marking as unhealthy: {Reason}")]
     private static partial void Unhealthy(ILogger log, string reason);

@@ -101,6 +101,12 @@ internal static partial class XdsLog
     [LoggerMessage(32, LogLevel.Warning, "sendDownstream took {Took}\tid={Id}")]
     public static partial void SlowSend(ILogger log, string took, long id);
 
+    [LoggerMessage(48, LogLevel.Warning, "sendDownstreamDelta took {Took}\tid={Id}")]
+    public static partial void SlowSendDelta(ILogger log, string took, long id);
+
+    [LoggerMessage(49, LogLevel.Error, "failed to connect to upstream {Address}: {Reason}")]
+    public static partial void CannotConnect(ILogger log, string address, string reason);
+
     [LoggerMessage(33, LogLevel.Information, "this Envoy is not Istio's build: left out {Filters}, which it cannot load; telemetry and ALPN of Istio are missing, traffic and policies are not\tid={Id}")]
     public static partial void LeftOut(ILogger log, string filters, long id);
 

@@ -10,6 +10,9 @@ namespace VmSidecar.Xds;
 /// </summary>
 internal sealed partial class XdsSession
 {
+    // Half a message has gone to Envoy: nothing may follow it. Written under the gate. The reset comes when the session's end is known: it would look like Envoy's own end.
+    private volatile bool _half;
+
     private const int TypeWithin = 4096; // bytes from the beginning; version and a resource's name stand before it
 
     /// <summary>Takes the message begun. Null when the stream goes on.</summary>
@@ -66,7 +69,7 @@ internal sealed partial class XdsSession
         catch (GrpcException e) { return SessionEnd.ByEnvoy(e.Status); }
         finally
         {
-            if (!whole) { envoy.Abandon(); }
+            _half = !whole;
             _envoyGate.Release();
         }
         if (keep) { context.Keeper.Delivered(watch.Envelope, pieces.Move()); }

@@ -102,11 +102,12 @@ internal sealed partial class XdsSession
             await _envoyGate.WaitAsync(stop);
             try
             {
+                if (_half) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Internal, "the stream ended within a message")); }
                 long begin = context.Time.GetTimestamp();
                 await envoy.BeginSendAsync(message.Length, stop);
                 foreach (ReadOnlyMemory<byte> piece in message.Pieces) { await envoy.SendPieceAsync(piece, stop); }
                 TimeSpan took = context.Time.GetElapsedTime(begin);
-                if (took > SlowSend) { XdsLog.SlowSend(context.Log, $"{took.TotalSeconds:0.000}s", id); }
+                if (took > SlowSend) { LogSlow($"{took.TotalSeconds:0.000}s"); }
             }
             finally { _envoyGate.Release(); }
         }
@@ -128,6 +129,11 @@ internal sealed partial class XdsSession
 
     private static SessionEnd NotAResponse =>
         SessionEnd.ByIstiod(new GrpcStatus(GrpcStatusCode.Internal, "grpc: failed to unmarshal the received message: not a discovery response"), graceful: false);
+
+    private void LogSlow(string took)
+    {
+        if (delta) { XdsLog.SlowSendDelta(context.Log, took, id); } else { XdsLog.SlowSend(context.Log, took, id); }
+    }
 
     private void LogResponse(XdsEnvelope response)
     {

@@ -74,7 +74,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         }
         catch (GrpcException e)
         {
-            LogDialFailed(e.Status);
+            LogDialFailed(e);
             context.Metrics.ConnectionFailures.Add();
             Trouble = e.Status.ToString();
             context.Metrics.IstiodErrors.Add();
@@ -112,7 +112,11 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
             if (responses.IsCompletedSuccessfully) { first = responses; }
         }
         await stop.CancelAsync();
-        await Task.WhenAll(loops); // a bug still surfaces, after all have ended
+        try { await Task.WhenAll(loops); } // a bug still surfaces, after all have ended
+        finally
+        {
+            if (_half) { envoy.Abandon(); }
+        }
         await _conversions;
         return await first;
     }
@@ -169,10 +173,11 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         else { XdsLog.Connected(context.Log, context.Istiod.Address, id); }
     }
 
-    private void LogDialFailed(GrpcStatus status)
+    private void LogDialFailed(GrpcException e)
     {
-        if (delta) { XdsLog.DialFailedDelta(context.Log, status.ToString(), id); }
-        else { XdsLog.DialFailed(context.Log, status.ToString(), id); }
+        if (e.IsOurs) { XdsLog.CannotConnect(context.Log, context.Istiod.Address, e.Status.Message); }
+        if (delta) { XdsLog.DialFailedDelta(context.Log, e.Status.ToString(), id); }
+        else { XdsLog.DialFailed(context.Log, e.Status.ToString(), id); }
     }
 
     private XdsMessageKind RequestKind => delta ? XdsMessageKind.DeltaRequest : XdsMessageKind.Request;

@@ -163,6 +163,10 @@ internal sealed class PairedCall
             if (_filled == _message.Length && _filled > 0) { await SendAsync(_message, stop); }
         }
 
-        public void Abandon() => call.End(new GrpcStatus(GrpcStatusCode.Internal, "stream terminated by RST_STREAM"));
+        public void Abandon()
+        {
+            call.End(new GrpcStatus(GrpcStatusCode.Internal, "stream terminated by RST_STREAM"));
+            call._clientGone.Cancel(); // as Kestrel: the handler's own token fires
+        }
     }
 }

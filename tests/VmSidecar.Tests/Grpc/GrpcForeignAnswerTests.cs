@@ -71,6 +71,45 @@ public sealed class GrpcForeignAnswerTests
         }
     }
 
+    [Theory]
+    [InlineData(7, nameof(GrpcStatusCode.Unavailable))]
+    [InlineData(8, nameof(GrpcStatusCode.Cancelled))]
+    [InlineData(11, nameof(GrpcStatusCode.ResourceExhausted))]
+    public async Task A_reset_that_meets_the_opening_of_a_call_is_told_by_its_code(int reset, string expected)
+    {
+        await using RawServer server = await RawServer.StartAsync(context =>
+        {
+            context.Features.Get<IHttpResetFeature>()!.Reset(reset);
+            return Task.CompletedTask;
+        });
+        for (int i = 0; i < 100; i++) // which of the two is first is not ours to say
+        {
+            GrpcStatus status;
+            try
+            {
+                await using IGrpcClientCall call = await server.Channel.OpenAsync("/a.B/C", [], default);
+                Assert.Null(await call.ReadTextAsync());
+                status = call.Status;
+            }
+            catch (GrpcException e) { status = e.Status; }
+            Assert.True(expected == status.Code.ToString(), $"{i}: {status}");
+            Assert.DoesNotContain("task", status.Message, StringComparison.OrdinalIgnoreCase);
+        }
+    }
+
+    [Theory]
+    [InlineData(-1, 7, "rpc error: code = Unavailable desc = stream terminated by RST_STREAM with error code: REFUSED_STREAM", false)]
+    [InlineData(-1, 0, "rpc error: code = Internal desc = stream terminated by RST_STREAM with error code: NO_ERROR", true)]
+    [InlineData(-1, -1, "rpc error: code = Unavailable desc = transport is closing", false)]
+    [InlineData(0, -1, "rpc error: code = Unavailable desc = transport is closing, received prior goaway: code: NO_ERROR", true)]
+    [InlineData(0, 8, "rpc error: code = Unavailable desc = transport is closing, received prior goaway: code: NO_ERROR", true)]
+    public void What_HttpClient_calls_a_cancellation_is_what_the_peer_did(int goAway, long reset, string said, bool graceful)
+    {
+        GrpcEnd end = GrpcFailure.From(new IOException("sending", new TaskCanceledException()), new PeerGoodbye(goAway, reset));
+        Assert.Equal(said, end.Status.ToString());
+        Assert.Equal(graceful, end.Graceful);
+    }
+
     [Fact]
     public async Task The_status_counts_whatever_the_HTTP_code_is()
     {

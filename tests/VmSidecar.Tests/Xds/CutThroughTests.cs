@@ -79,6 +79,9 @@ public sealed class CutThroughTests
         GrpcStatus status = await envoy.Ended.WaitAsync(Test.Deadline);
         Assert.Equal(stock ? GrpcStatusCode.Unavailable : GrpcStatusCode.Internal, status.Code); // mended ones have not begun to go out: the status says what happened
         Assert.Null(await envoy.Client.ReadAsync(CancellationToken.None));
+        await Test.UntilAsync(() => bench.Log.Lines.Any(l => l.Contains("terminated", StringComparison.Ordinal)));
+        Assert.Contains("Warning xdsproxy upstream terminated with unexpected error rpc error: code = Unavailable desc = connection lost\tid=1", bench.Log.Lines);
+        Assert.DoesNotContain(bench.Log.Lines, l => l.Contains("downstream terminated", StringComparison.Ordinal)); // the reset of Envoy's stream is ours, not Envoy's end
     }
 
     internal static async Task<(PairedCall Envoy, PairedCall Istiod)> OpenAsync(RelayBench bench, bool delta, bool stock = false)

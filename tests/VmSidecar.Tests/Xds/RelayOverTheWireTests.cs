@@ -96,4 +96,23 @@ public sealed class RelayOverTheWireTests
         "half" => new AdsFault.HalfMessage(20),
         _ => new AdsFault.GarbageResource(),
     };
+
+    [Theory, InlineData(false), InlineData(true)]
+    public async Task Roots_that_are_gone_are_said_and_their_return_needs_no_restart(bool delta)
+    {
+        await using WireBench bench = await WireBench.StartedAsync();
+        await bench.StreamsAsync(s => s is [var own] && own.State("NDS") == SyncState.Synced, "the own stream");
+        bench.RemoveRoots();
+        await using (AdsPeer envoy = await bench.EnvoyAsync(delta))
+        {
+            GrpcStatus end = await envoy.EndAsync();
+            Assert.Equal(GrpcStatusCode.Unavailable, end.Code);
+            Assert.Contains("missing a root certificate", end.Message, StringComparison.Ordinal);
+        }
+        await Test.UntilAsync(() => bench.Log.Lines.Any(l => l.StartsWith($"Error xdsproxy failed to connect to upstream {bench.Istiod.Target}: ", StringComparison.Ordinal)));
+        bench.WriteRoots();
+        await using AdsPeer again = await bench.EnvoyAsync(delta);
+        if (delta) { await again.AskDeltaAsync("CDS", node: WireBench.Node()); } else { await again.AskAsync("CDS", node: WireBench.Node()); }
+        await bench.StreamsAsync(s => s is [var joint] && joint.State("CDS") != SyncState.NotSent, "the joint stream");
+    }
 }

@@ -54,6 +54,9 @@ internal sealed class WireBench : IAsyncDisposable
     /// <summary>Writes istiod's roots of now into the file the relay trusts.</summary>
     public void WriteRoots() => File.WriteAllText(Path.Combine(_folder, "root-cert.pem"), Istiod.RootsPem);
 
+    /// <summary>The file with the roots the relay trusts is gone.</summary>
+    public void RemoveRoots() => File.Delete(Path.Combine(_folder, "root-cert.pem"));
+
     public XdsOptions Options { get; }
 
     public XdsProxy Proxy { get; }

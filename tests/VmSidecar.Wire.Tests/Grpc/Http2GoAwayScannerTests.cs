@@ -23,11 +23,14 @@ public sealed class Http2GoAwayScannerTests
     {
         var scanner = new Http2GoAwayScanner();
         scanner.Feed(Bytes(0));
-        Assert.False(scanner.HasReset);
+        Assert.Equal(-1, scanner.Reset);
         scanner.Feed(Frame(0, [3, 3, 3, 3, 3, 3, 3, 3, 3, 3]));
-        Assert.False(scanner.HasReset);
-        scanner.Feed(Frame(3, new byte[4]));
-        Assert.True(scanner.HasReset);
+        Assert.Equal(-1, scanner.Reset);
+        foreach (byte b in Frame(3, [0, 0, 0, 7])) { scanner.Feed([b]); }
+        Assert.Equal(7, scanner.Reset);
+        scanner.Feed([.. Frame(3, [0xFF, 0xFF, 0xFF, 0xFF]), .. Frame(7, [0, 0, 0, 1, 0, 0, 0, 11])]);
+        Assert.Equal(uint.MaxValue, scanner.Reset);
+        Assert.Equal(11, scanner.Code); // and what follows is found
     }
 
     [Theory]
