@@ -54,7 +54,7 @@ public sealed class StaggeredDialTests
     public async Task Who_gives_up_gives_all_of_them_up()
     {
         using var stop = new CancellationTokenSource();
-        Task<Connection> connecting = ConnectAsync(["192.0.2.1", "192.0.2.2"], stop.Token);
+        Task<Connection> connecting = ConnectAsync(["192.0.2.1", "192.0.2.2"], stop: stop.Token);
         await StepAsync();
         await Test.UntilAsync(() => Dialled.Count == 2);
         await stop.CancelAsync();
@@ -96,7 +96,7 @@ public sealed class StaggeredDialTests
         _time.Advance(StaggeredDial.Step);
     }
 
-    private Task<Connection> ConnectAsync(string[] addresses, CancellationToken stop = default, bool ignoresCancel = false) => StaggeredDial.ConnectAsync(
+    private Task<Connection> ConnectAsync(string[] addresses, bool ignoresCancel = false, CancellationToken stop = default) => StaggeredDial.ConnectAsync(
         [.. addresses.Select(IPAddress.Parse)],
         (address, given) =>
         {
