@@ -35,7 +35,7 @@ public sealed class HostTroubleTests
         }
         await using RunningAgent agent = RunningAgent.Start(root, istiod, options => options with
         {
-            Envoy = options.Envoy with { Enabled = true, Binary = binary, SearchedFor = [binary], AdminPort = RunningAgent.FreePort(), TerminationDrainDuration = TimeSpan.FromMilliseconds(1) },
+            Envoy = options.Envoy with { Enabled = true, Binary = binary, SearchedFor = [binary], AdminPort = FreePort.Next(), TerminationDrainDuration = TimeSpan.FromMilliseconds(1) },
         });
         await agent.Log.LineAsync(said);
         if (which == "ends at once")

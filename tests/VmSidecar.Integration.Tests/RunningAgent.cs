@@ -105,14 +105,6 @@ internal sealed class RunningAgent : IAsyncDisposable
         Directory.Delete(Options.Paths.Root, recursive: true);
     }
 
-    /// <summary>A TCP and UDP port nobody holds now.</summary>
-    public static int FreePort()
-    {
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)socket.LocalEndPoint!).Port;
-    }
-
     private static SidecarOptions OptionsFor(string root, FakeIstiod istiod)
     {
         var paths = new HostPaths(root);
@@ -122,8 +114,8 @@ internal sealed class RunningAgent : IAsyncDisposable
         return options with
         {
             Identity = options.Identity with { CaServerName = "istiod.istio-system.svc", CaAddress = istiod.Target },
-            Dns = options.Dns with { Listen = [new IPEndPoint(IPAddress.Loopback, FreePort())] },
-            Status = options.Status with { Port = FreePort() },
+            Dns = options.Dns with { Listen = [new IPEndPoint(IPAddress.Loopback, FreePort.Next())] },
+            Status = options.Status with { Port = FreePort.Next() },
             Envoy = options.Envoy with { Enabled = false },
             ShutdownBudget = TimeSpan.FromSeconds(10),
         };

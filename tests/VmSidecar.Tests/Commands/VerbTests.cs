@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Net;
-using System.Net.Sockets;
 using System.Text.Json.Nodes;
 
 using Microsoft.AspNetCore.Builder;
@@ -46,7 +45,7 @@ public sealed class VerbTests
     [Fact]
     public async Task Request_to_nobody_says_so()
     {
-        int port = FreePort();
+        int port = FreePort.Next();
         Assert.Equal(255, await RequestCommand.RunAsync(Cli(), new("GET", "ready", null, port), CancellationToken.None));
         Assert.Equal($"Error: nothing listens on 127.0.0.1:{port} (connection refused)\n", _error.ToString());
     }
@@ -57,7 +56,7 @@ public sealed class VerbTests
         int asked = 0;
         await using WebApplication app = await ServeAsync(http => { http.Response.StatusCode = ++asked < 3 ? 503 : 200; return Task.CompletedTask; });
         var patience = new WaitCommand.Patience(Test.Deadline, Test.Deadline, TimeSpan.FromMilliseconds(1));
-        Assert.Equal(0, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{Port(app)}/", FreePort()), TimeProvider.System, CancellationToken.None));
+        Assert.Equal(0, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{Port(app)}/", FreePort.Next()), TimeProvider.System, CancellationToken.None));
         Assert.EndsWith("\tinfo\tEnvoy is ready!\n", _out.ToString(), StringComparison.Ordinal);
         Assert.Equal(3, asked);
     }
@@ -67,14 +66,14 @@ public sealed class VerbTests
     {
         await using WebApplication app = await ServeAsync(http => { http.Response.StatusCode = 503; return Task.CompletedTask; });
         var patience = new WaitCommand.Patience(TimeSpan.Zero, Test.Deadline, TimeSpan.Zero);
-        Assert.Equal(255, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{Port(app)}/", FreePort()), TimeProvider.System, CancellationToken.None));
+        Assert.Equal(255, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{Port(app)}/", FreePort.Next()), TimeProvider.System, CancellationToken.None));
         Assert.StartsWith("Error: timeout waiting for Envoy proxy to become ready. Last error: HTTP status code 503", _error.ToString(), StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task Status_of_no_agent_is_3()
     {
-        Assert.Equal(3, await StatusCommand.RunAsync(Cli(), FreePort(), json: false, watch: false, CancellationToken.None));
+        Assert.Equal(3, await StatusCommand.RunAsync(Cli(), FreePort.Next(), json: false, watch: false, CancellationToken.None));
         Assert.Contains("the agent does not answer", _error.ToString(), StringComparison.Ordinal);
     }
 
@@ -172,13 +171,6 @@ public sealed class VerbTests
     }
 
     private Cli Cli() => new(_out, _error, new Dictionary<string, string>(), "vmsidecar");
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
 
     private static int Port(WebApplication app) => new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()).Port;
 

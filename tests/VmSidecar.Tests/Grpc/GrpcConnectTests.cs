@@ -95,7 +95,7 @@ public sealed class GrpcConnectTests
     [Fact]
     public async Task A_closed_port_is_said()
     {
-        await using var channel = new GrpcChannel(GrpcChannelOptions.For($"127.0.0.1:{FreePort()}"));
+        await using var channel = new GrpcChannel(GrpcChannelOptions.For($"127.0.0.1:{FreePort.Next()}"));
         Assert.Contains("connection refused", await ReasonAsync(channel), StringComparison.Ordinal);
     }
 
@@ -239,13 +239,6 @@ public sealed class GrpcConnectTests
             client.Client.Shutdown(SocketShutdown.Send);
             while (await stream.ReadAsync(frame) > 0) { }
         }
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
     private static async Task<string> ReasonAsync(GrpcChannel channel)

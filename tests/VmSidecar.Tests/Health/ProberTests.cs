@@ -69,7 +69,7 @@ public sealed class ProberTests
     [Fact]
     public async Task A_closed_port_is_told_as_the_classic_agent_tells_it()
     {
-        int port = FreePort();
+        int port = FreePort.Next();
         Assert.Equal($"Get \"http://127.0.0.1:{port}/\": dial tcp 127.0.0.1:{port}: connect: connection refused", await ProbeAsync(new HttpProbe("/", port, null, "HTTP", [])));
         Assert.Equal($"dial tcp 127.0.0.1:{port}: connect: connection refused", await new TcpProber(new TcpProbe(port, null), Options, TimeProvider.System).ProbeAsync(CancellationToken.None));
     }
@@ -132,13 +132,6 @@ public sealed class ProberTests
     {
         using var prober = (HttpProber)Probers.For(Options with { Http = probe }, ipv6Only: false, "", TimeProvider.System)!;
         return await prober.ProbeAsync(CancellationToken.None);
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
     private static int Port(WebApplication app) => new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()).Port;

@@ -84,7 +84,7 @@ public sealed class SystemdWatchdogTests : IDisposable
         await dns.SendToAsync(query.AsMemory(0, asked.ReceivedBytes), asked.RemoteEndPoint);
         Assert.Null(await well.WaitAsync(Test.Deadline));
 
-        var nobody = new OwnPulse(() => FreePort(), () => null, TimeProvider.System);
+        var nobody = new OwnPulse(() => FreePort.Next(), () => null, TimeProvider.System);
         Assert.StartsWith("the status port: ", await nobody.CheckAsync(CancellationToken.None), StringComparison.Ordinal);
     }
 
@@ -100,13 +100,6 @@ public sealed class SystemdWatchdogTests : IDisposable
         Assert.False(JournalStream.IsConnected("4711", folder));
         Assert.False(JournalStream.IsConnected("8:4711", folder + "/absent"));
         Directory.Delete(folder, recursive: true);
-    }
-
-    private static int FreePort()
-    {
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)socket.LocalEndPoint!).Port;
     }
 
     private SystemdNotify Notify(long microseconds) => SystemdNotify.FromEnvironment(

@@ -11,11 +11,12 @@ internal sealed class AdsService(AdsContext context)
     public const string Sotw = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
     public const string Delta = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
+    private readonly Lock _ending = new(); // a stream leaves the list, the registry and its mark together: who waits for one sees the others
     private readonly ConcurrentDictionary<string, AdsStream> _streams = new(StringComparer.Ordinal);
     private int _counter;
 
     /// <summary>Streams accepted and open now.</summary>
-    public ImmutableArray<XdsStreamView> Streams => [.. _streams.Values.Select(s => s.View()).OfType<XdsStreamView>().OrderBy(v => v.Id, StringComparer.Ordinal)];
+    public ImmutableArray<XdsStreamView> Streams { get { lock (_ending) { return [.. _streams.Values.Select(s => s.View()).OfType<XdsStreamView>().OrderBy(v => v.Id, StringComparer.Ordinal)]; } } }
 
     /// <summary>Every stream that has ended, refused ones included.</summary>
     public ConcurrentQueue<XdsStreamEnd> Ended { get; } = new();
@@ -66,9 +67,12 @@ internal sealed class AdsService(AdsContext context)
         catch (OperationCanceledException) when (aborted.IsCancellationRequested) { }
         finally
         {
-            _streams.TryRemove(id, out _);
-            context.Registry.Disconnect(id, MarksDisconnects);
-            Ended.Enqueue(new XdsStreamEnd(id, stream.Node?.Id ?? "", status));
+            lock (_ending)
+            {
+                _streams.TryRemove(id, out _);
+                context.Registry.Disconnect(id, MarksDisconnects);
+                Ended.Enqueue(new XdsStreamEnd(id, stream.Node?.Id ?? "", status));
+            }
             IstiodLog.Ended(context.Options.Log, id, stream.Node?.Name ?? "?", status.ToString());
             context.Changed.Raise();
         }

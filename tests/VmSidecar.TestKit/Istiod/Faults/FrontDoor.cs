@@ -16,6 +16,7 @@ internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDi
     private readonly ConcurrentBag<Task> _running = [];
     private IPEndPoint _inner = listen;
     private Socket? _listener;
+    private Socket? _kept; // bound, not listening: connections are refused, and nobody else is given the port meanwhile
     private TaskCompletionSource _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>The address really bound; the same after every re-opening.</summary>
@@ -44,11 +45,10 @@ internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDi
     {
         _inner = inner;
         if (_listener is not null) { return; }
-        var listener = new Socket(Address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
-        listener.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
-        listener.Bind(Address);
+        _kept ??= Bound(Address);
+        Address = (IPEndPoint)_kept.LocalEndPoint!;
+        Socket listener = Bound(Address);
         listener.Listen(1024);
-        Address = (IPEndPoint)listener.LocalEndPoint!;
         _listener = listener;
         _running.Add(AcceptAsync(listener));
     }
@@ -88,7 +88,16 @@ internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDi
         await _closing.CancelAsync();
         ResetAll();
         await Task.WhenAll(_running);
+        _kept?.Dispose();
         _closing.Dispose();
+    }
+
+    private static Socket Bound(IPEndPoint address)
+    {
+        var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
+        socket.Bind(address);
+        return socket;
     }
 
     private async Task AcceptAsync(Socket listener)

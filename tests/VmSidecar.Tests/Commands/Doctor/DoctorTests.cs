@@ -1,11 +1,10 @@
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using System.Text.Json.Nodes;
 
 using VmSidecar.Commands;
 using VmSidecar.Commands.Doctor;
 using VmSidecar.Configuration;
+using VmSidecar.TestKit;
 using VmSidecar.TestKit.Istiod;
 using VmSidecar.TestKit.Onboarding;
 
@@ -62,7 +61,7 @@ public sealed class DoctorTests : IAsyncLifetime
     [Fact]
     public async Task A_closed_port_stops_at_tcp()
     {
-        (_, Dictionary<string, string> outcome, JsonNode report) = await DiagnoseAsync(Files() with { DiscoveryAddress = $"localhost:{FreePort()}" });
+        (_, Dictionary<string, string> outcome, JsonNode report) = await DiagnoseAsync(Files() with { DiscoveryAddress = $"localhost:{FreePort.Next()}" });
         Assert.Equal(("ok", "failed", "not-reached"), (outcome["NET001"], outcome["NET002"], outcome["TLS001"]));
         Assert.Contains("refused", Cause(report, "NET002"), StringComparison.Ordinal);
     }
@@ -123,13 +122,6 @@ public sealed class DoctorTests : IAsyncLifetime
             Assert.All(check.Needs, need => Assert.Contains(need, seen));
             seen.Add(check.Code);
         }
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
     private static string Cause(JsonNode report, string code) => report["checks"]!.AsArray().Single(c => c!["code"]!.ToString() == code)!["cause"]!.ToString();
