@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.Net;
-using System.Net.Sockets;
 
 using VmSidecar.Configuration;
 using VmSidecar.Grpc;
