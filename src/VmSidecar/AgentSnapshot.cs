@@ -8,15 +8,21 @@ using VmSidecar.Xds;
 namespace VmSidecar;
 
 /// <summary>The whole state at one moment as JSON, for <c>vmsidecar status</c> and the debug pages. Built per request from what the components publish; holds no secret.</summary>
-internal sealed class AgentSnapshot(DateTimeOffset processStart, XdsProxy xds, CertificateRotator rotator, EnvoySupervisor envoy, DnsServer? dns)
+internal sealed class AgentSnapshot(DateTimeOffset processStart, XdsProxy xds, CertificateRotator rotator, EnvoySupervisor envoy, DnsServer? dns, string version)
 {
-    /// <summary>A fresh object: started, istiod, certificate, envoy, names.</summary>
+    /// <summary>Of this process; null until it can be replaced.</summary>
+    public Replacement? Replacement { get; set; }
+
+    /// <summary>A fresh object: version, pid, started, replacement, istiod, certificate, envoy, names.</summary>
     public JsonObject Take()
     {
         XdsStatus relay = xds.Status;
         return new JsonObject
         {
+            ["version"] = version,
+            ["pid"] = Environment.ProcessId,
             ["started"] = Time(processStart),
+            ["replacement"] = Replacement?.State(),
             ["istiod"] = new JsonObject
             {
                 ["stream"] = relay.Owner.ToString(),

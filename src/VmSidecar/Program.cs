@@ -1,15 +1,26 @@
 using System.Collections;
 using System.CommandLine;
 
+using VmSidecar;
 using VmSidecar.Commands;
 using VmSidecar.Commands.Doctor;
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux;
+using VmSidecar.Linux.Processes;
 
 // The only place that touches the console and the process environment. Verbs live in Commands/.
 var environment = Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
     .ToDictionary(e => (string)e.Key, e => (string?)e.Value ?? "", StringComparer.Ordinal);
 string calledAs = Path.GetFileName(Environment.GetCommandLineArgs()[0]);
-var cli = new Cli(Console.Out, Console.Error, environment, calledAs) { ReadLine = Console.In.ReadLine };
+using Signals? signals = args is ["run" or "proxy", ..] ? new Signals() : null; // before anything else of the daemon: by default they would end it
+using var owner = new OwnerThread();
+var cli = new Cli(Console.Out, Console.Error, environment, calledAs)
+{
+    ReadLine = Console.In.ReadLine,
+    Signals = signals,
+    Program = signals is null ? null : AgentProgram.Of(args, $"{BuildVersion.Number}-{BuildVersion.Commit}", owner),
+    Estate = signals is null ? null : AgentEstate.Take(environment),
+};
 
 var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xDS relay, DNS, traffic capture, Envoy")
 {
@@ -24,6 +35,8 @@ var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xD
     EnrollCommand.Create(cli),
     BugReport.Create(cli),
     LogCommand.Create(cli),
+    ReloadCommand.Create(cli),
+    RunCommand.CreateCheck(cli),
     CompletionCommand.Create(cli),
     VersionCommand.Create(cli),
 };
@@ -36,4 +49,4 @@ if (parsed.Errors.Count > 0)
     return (int)(calledAs == "pilot-agent" ? ExitCode.CommandFailed : ExitCode.Configuration);
 }
 // Signals are the verbs' own business: `run` drains on SIGTERM.
-return await parsed.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null, Output = cli.Out, Error = cli.Error });
+return owner.Serve(parsed.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null, Output = cli.Out, Error = cli.Error }));

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 
 using VmSidecar.Configuration;
 using VmSidecar.Dns;
@@ -8,6 +9,7 @@ using VmSidecar.Identity;
 using VmSidecar.Lifecycle;
 using VmSidecar.Linux;
 using VmSidecar.Linux.Processes;
+using VmSidecar.Linux.Sockets;
 using VmSidecar.Metrics;
 using VmSidecar.Sds;
 using VmSidecar.Status;
@@ -28,6 +30,12 @@ internal sealed record SidecarHost(
     /// <summary>Makes the component that programs the host's capture rules, given what ends when the agent serves; null: somebody else does (the unit).</summary>
     public Func<Func<CancellationToken, Task>, IComponent>? Capture { get; init; }
 
+    /// <summary>How this process was started, for its replacement in place; null: it cannot be replaced.</summary>
+    public AgentProgram? Program { get; init; }
+
+    /// <summary>What the agent before this one in the process has left; null: nothing.</summary>
+    public AgentEstate? Estate { get; init; }
+
     /// <summary>Awaited once DNS is open: what the rest must wait for (an address of this host). Gives the settings as they are then. Null: nothing.</summary>
     public Func<CancellationToken, Task<SidecarOptions>>? Settled { get; init; }
 }
@@ -37,9 +45,23 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
 {
     private SidecarOptions _options = options; // read again once, when the network came after us; changed once more by who issues the certificate
     private readonly CancellationTokenSource _quit = new();
+    private readonly ListeningSockets _sockets = new(host.Estate?.Sockets);
+    private readonly TaskCompletionSource<Replacement> _replacement = new(TaskCreationOptions.RunContinuationsAsynchronously); // once everything runs
     private ComponentStack? _stack;
+    private Func<AgentEstate>? _leaveBehind;
+    private IReadOnlyDictionary<string, SafeFileHandle> _kept = new Dictionary<string, SafeFileHandle>(); // closed with the process, or handed on
 
-    public void Dispose() => _quit.Dispose();
+    /// <summary>Set when the components have left instead of being stopped: what the next agent in this process goes on with.</summary>
+    public AgentEstate? LeftBehind { get; private set; }
+
+    public void Dispose()
+    {
+        _sockets.Dispose();
+        _quit.Dispose();
+    }
+
+    /// <summary>Asks for the replacement of this agent in place; during the start, once that is done.</summary>
+    public async Task ReplaceAsync(CancellationToken stop) => await (await _replacement.Task.WaitAsync(stop)).TryAsync(stop);
 
     /// <summary>A second stop request: cut the drain short.</summary>
     public void Hurry() => _stack?.Hurry();
@@ -67,7 +89,9 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         {
             return stack.Explain("start", e);
         }
-        return await stack.WaitForEndAsync(stop.Token);
+        ExitCode code = await stack.WaitForEndAsync(stop.Token);
+        if (stack.HasLeft) { LeftBehind = _leaveBehind?.Invoke(); }
+        return code;
     }
 
     /// <summary>Start order is reading order; stop order is its exact reverse.</summary>
@@ -80,32 +104,33 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         var trust = new TrustBundle();                  // written by xds; read by identity
         CancellationToken startup = stop.Token;
 
-        DnsServer? dns = _options.Dns.Enabled ? new DnsServer(_options.Dns, metrics, host.Time, host.Logs.CreateLogger("dns")) : null;
+        DnsServer? dns = _options.Dns.Enabled ? new DnsServer(_options.Dns, metrics, host.Time, host.Logs.CreateLogger("dns")) { Sockets = _sockets } : null;
         if (dns is not null) { await stack.StartAsync(dns, startup); }                                   // names resolve before anything can fail, or wait
         if (host.Settled is { } settled) { _options = await settled(startup); }
-        _options = await new ExternalSds(_options, host.Time, host.Logs.CreateLogger("default")).ApplyAsync(startup);
+        SidecarOptions read = _options;
+        _options = await new ExternalSds(_options, host.Time, host.Logs.CreateLogger("default")) { Sockets = _sockets }.ApplyAsync(startup);
 
         var istiod = new IstiodAccess(_options.Identity, _options.Xds, host.Time, host.Logs);
-        var rotator = new CertificateRotator(_options.Identity, istiod, secrets, trust, use);
+        var rotator = new CertificateRotator(_options.Identity, istiod, secrets, trust, use) { Estate = host.Estate?.Secrets };
         XdsProxy? xds = null;
         var admin = new EnvoyAdmin(_options.Envoy, host.Time);
         var renderer = new EnvoyRenderer(_options.Envoy, async (atMost, cancel) => xds is null || (await xds.ModeAsync(atMost, cancel)).Delta, new CommandRunner(TimeSpan.FromSeconds(5), host.Time));
-        var envoy = new EnvoySupervisor(_options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics), host.Time, host.Logs.CreateLogger("default"));
+        var envoy = new EnvoySupervisor(_options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics) { Owner = host.Program?.Owner, Estate = host.Estate?.Envoy }, host.Time, host.Logs.CreateLogger("default"));
         HealthChecker? health = Health(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, stop.Token);
         var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, _options.Xds.SubscribeTrust ? trust : null)
         {
-            Secrets = secrets, Clusters = dns?.Clusters, VipServices = _options.Dns.VipTcp && dns is not null ? dns.VirtualIps.Services : null, WrongProtocol = () => envoy.StartAnew("istiod does not speak the delta protocol"),
+            Sockets = _sockets, Secrets = secrets, Clusters = dns?.Clusters, VipServices = _options.Dns.VipTcp && dns is not null ? dns.VirtualIps.Services : null, WrongProtocol = () => envoy.StartAnew("istiod does not speak the delta protocol"),
         };
         xds = new XdsProxy(_options.Xds, links, metrics, host.Time, host.Logs);
         var readiness = new ReadinessProbe(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, Conditions(dns, stop.Token), host.Time);
-        var snapshot = new AgentSnapshot(host.ProcessStart, xds, rotator, envoy, dns);
+        var snapshot = new AgentSnapshot(host.ProcessStart, xds, rotator, envoy, dns, host.Program?.Version ?? "");
 
         var trouble = new TroubleCodes(xds, rotator, envoy, dns, host.Time);
         trouble.Register(metrics);
         StatusServer status = Status(readiness, metrics, envoy, snapshot);
         await stack.StartAsync(status, startup);                                                         // probes answer first, last
         await stack.StartAsync(rotator, startup);                                                        // begins to ask; waits for nobody
-        await stack.StartAsync(new SdsServer(_options.Sds, secrets, rotator.Status, use), startup);       // Envoy's first question
+        await stack.StartAsync(new SdsServer(_options.Sds, secrets, rotator.Status, use, _sockets), startup);       // Envoy's first question
         await stack.StartAsync(xds, startup);                                                            // Envoy's second question
         if (health is not null) { await stack.StartAsync(health, startup); }
         if (_options.Envoy.Enabled) { await stack.StartAsync(envoy, startup); }                           // needs all of the above
@@ -115,6 +140,24 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         var pulse = new OwnPulse(() => status.Port, () => dns is null ? null : _options.Dns.Listen[0], host.Time);
         await stack.StartAsync(new SystemdWatchdog(host.Systemd, pulse.CheckAsync, host.Time, host.Logs.CreateLogger("default")), startup);
         await stack.StartAsync(new SystemdReporter(host.Systemd, watch.State, trouble.Line, _options.ShutdownBudget, host.Time), startup);
+        _sockets.Dispose(); // what the agent before had and this one does not use
+        snapshot.Replacement = Replacement(read, envoy, secrets);
+        _replacement.SetResult(snapshot.Replacement);
+    }
+
+    private Replacement Replacement(SidecarOptions read, EnvoySupervisor envoy, Published<WorkloadSecrets> secrets)
+    {
+        int count = host.Estate?.Count ?? 0;
+        string? Objection() => host.Capture is not null ? "with --capture the rules would come off in between" : _options.Envoy.Enabled ? envoy.CannotLeave() : null;
+        var commands = new CommandRunner(TimeSpan.FromSeconds(60), host.Time) { Environment = ChildEnvironment.With([]) };
+        return new Replacement(read, host.Program, count, Objection, Leave, commands, host.Logs.CreateLogger("default"));
+
+        void Leave()
+        {
+            _kept = _sockets.Duplicate();
+            _leaveBehind = () => new AgentEstate(host.Program!.Version, count + 1, _kept.ToDictionary(s => s.Key, s => (int)s.Value.DangerousGetHandle(), StringComparer.Ordinal), envoy.Left, secrets.Current);
+            _stack!.Leave();
+        }
     }
 
     private static async Task ReadyAsync(Published<ReadinessState> state, CancellationToken stop)
@@ -150,6 +193,6 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
             Drain = envoy.Drain.DrainOnlyAsync,
             Quit = () => { envoy.Drain.SkipDrain(); _quit.Cancel(); },
         };
-        return new StatusServer(_options.Status, new StatusRoutes(readiness, page, hooks, _options.Status.MetricsLocalhostOnly), log);
+        return new StatusServer(_options.Status, new StatusRoutes(readiness, page, hooks, _options.Status.MetricsLocalhostOnly), log) { Sockets = _sockets };
     }
 }

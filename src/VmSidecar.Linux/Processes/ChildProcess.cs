@@ -6,8 +6,8 @@ namespace VmSidecar.Linux.Processes;
 
 /// <summary>
 /// One child: started, signalled, reaped. A thread of its own starts it and then waits for it, so the thread that forked
-/// lives exactly as long as the child: a parent-death signal, which the kernel binds to that thread, fires when the agent
-/// dies and never before. A signal can never reach a stranger who got the process id later: signals and reaping share a lock.
+/// lives exactly as long as the child (or the owner's thread starts it, and lives as long as the agent): a parent-death signal,
+/// which the kernel binds to that thread, fires when the agent dies and never before. A signal can never reach a stranger who got the process id later: signals and reaping share a lock.
 /// </summary>
 internal sealed class ChildProcess
 {
@@ -30,13 +30,15 @@ internal sealed class ChildProcess
     public Task<ChildExit> Exited => _exited.Task;
 
     /// <summary>Starts the command. Throws <see cref="ChildStartException"/> when the kernel refuses.</summary>
-    public static async Task<ChildProcess> StartAsync(ChildCommand command)
+    /// <param name="command">What to run.</param>
+    /// <param name="owner">The thread that forks, for a child that is to outlive the program it was started by; null: one of its own.</param>
+    public static async Task<ChildProcess> StartAsync(ChildCommand command, OwnerThread? owner = null)
     {
         (SafeFileHandle? outputRead, SafeFileHandle? outputWrite) = command.Quiet ? (null, null) : Pipes.Create();
         (SafeFileHandle? errorRead, SafeFileHandle? errorWrite) = command.Quiet ? (null, null) : Pipes.Create();
         var child = new ChildProcess(outputRead, errorRead);
         var started = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        var thread = new Thread(() => child.Live(command, outputWrite, errorWrite, started), maxStackSize: 256 * 1024)
+        var thread = new Thread(() => child.Live(command, outputWrite, errorWrite, started, owner), maxStackSize: 256 * 1024)
         {
             IsBackground = true,
             Name = "child",
@@ -55,6 +57,21 @@ internal sealed class ChildProcess
         }
     }
 
+    /// <summary>A child that the program before this one in this process has started; null when it is none. The handles are taken over in any case.</summary>
+    public static unsafe ChildProcess? Adopt(int process, SafeFileHandle? output, SafeFileHandle? error)
+    {
+        byte* info = stackalloc byte[128];
+        if (Libc.WaitId(1, process, info, Libc.WaitExited | Libc.WaitNoReap | Libc.WaitNoHang) != 0)
+        {
+            output?.Dispose();
+            error?.Dispose();
+            return null;
+        }
+        var child = new ChildProcess(output, error) { Id = process };
+        new Thread(() => child._exited.SetResult(child.Reap()), maxStackSize: 256 * 1024) { IsBackground = true, Name = "child" }.Start();
+        return child;
+    }
+
     /// <summary>Sends a signal; false when the child is already gone. With <paramref name="group"/> its own children get it too.</summary>
     public bool TrySignal(int signal, bool group = false)
     {
@@ -64,14 +81,15 @@ internal sealed class ChildProcess
         }
     }
 
-    private void Live(ChildCommand command, SafeFileHandle? outputWrite, SafeFileHandle? errorWrite, TaskCompletionSource started)
+    private void Live(ChildCommand command, SafeFileHandle? outputWrite, SafeFileHandle? errorWrite, TaskCompletionSource started, OwnerThread? owner)
     {
         using (outputWrite)
         using (errorWrite) // our copies of the write ends go with the spawn: the readers then see the end when the child ends
         {
             try
             {
-                Id = Spawner.Spawn(command, Number(outputWrite), Number(errorWrite));
+                int Spawn() => Spawner.Spawn(command, Number(outputWrite), Number(errorWrite));
+                Id = owner is null ? Spawn() : owner.RunAsync(Spawn).GetAwaiter().GetResult();
             }
             catch (ChildStartException e)
             {

@@ -1,3 +1,4 @@
+using System.Collections.ObjectModel;
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Text;
@@ -20,6 +21,9 @@ internal sealed class CommandRunner(TimeSpan timeout, TimeProvider time) : IComm
     public static string? Find(string program) => program.Contains('/', StringComparison.Ordinal)
         ? File.Exists(program) ? program : null
         : SearchPath.Split(':').Select(folder => Path.Combine(folder, program)).FirstOrDefault(File.Exists);
+
+    /// <summary>What programs find in their environment; null: a search path and the C locale, because what the agent was started with is no business of a tool.</summary>
+    public IReadOnlyDictionary<string, string>? Environment { get; init; }
 
     public async Task<CommandResult> RunAsync(string program, IReadOnlyList<string> arguments, string input, CancellationToken stop)
     {
@@ -52,7 +56,7 @@ internal sealed class CommandRunner(TimeSpan timeout, TimeProvider time) : IComm
         }
     }
 
-    private static ProcessStartInfo StartInfo(string path, IReadOnlyList<string> arguments)
+    private ProcessStartInfo StartInfo(string path, IReadOnlyList<string> arguments)
     {
         var start = new ProcessStartInfo(path, arguments)
         {
@@ -63,8 +67,9 @@ internal sealed class CommandRunner(TimeSpan timeout, TimeProvider time) : IComm
             StandardInputEncoding = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false),
             WorkingDirectory = "/",
         };
-        // A known environment: what the agent was started with (LD_*, locale, credentials) is no business of a tool.
         start.Environment.Clear();
+        foreach ((string name, string value) in Environment ?? ReadOnlyDictionary<string, string>.Empty) { start.Environment[name] = value; }
+        if (Environment is not null) { return start; }
         start.Environment["PATH"] = SearchPath;
         start.Environment["LC_ALL"] = "C";
         return start;

@@ -12,6 +12,7 @@ internal static unsafe partial class Libc
     public const int InterruptedCall = 4; // EINTR
     public const int WaitNoReap = 0x01000000; // WNOWAIT
     public const int WaitExited = 4; // WEXITED
+    public const int WaitNoHang = 1; // WNOHANG
     public const short PollIn = 1;
 
     /// <summary>struct pollfd.</summary>
@@ -87,6 +88,21 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "sigemptyset")]
     public static partial int EmptySet(byte* set);
+
+    /// <summary>Returns only when it fails.</summary>
+    [LibraryImport("libc", EntryPoint = "execve", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int Execute(string path, byte** arguments, byte** environment);
+
+    /// <summary>Of the calling thread.</summary>
+    [LibraryImport("libc", EntryPoint = "pthread_sigmask")]
+    public static partial int SignalMask(int how, byte* set, byte* before);
+
+    /// <summary>To the calling thread.</summary>
+    [LibraryImport("libc", EntryPoint = "raise")]
+    public static partial int Raise(int signal);
+
+    [LibraryImport("libc", EntryPoint = "sigaddset")]
+    public static partial int AddToSet(byte* set, int signal);
 
     [LibraryImport("libc", EntryPoint = "sigfillset")]
     public static partial int FillSet(byte* set);

@@ -22,16 +22,20 @@ internal static unsafe class Pipes
         return (new SafeFileHandle(ends[0], ownsHandle: true), new SafeFileHandle(ends[1], ownsHandle: true));
     }
 
-    /// <summary>Blocks until one of the two has bytes or has ended; sets which.</summary>
-    public static void Wait(SafeFileHandle? first, SafeFileHandle? second, out bool firstReady, out bool secondReady)
+    /// <summary>Blocks until one of the two has bytes or has ended, and sets which; false when <paramref name="wake"/> has ended.</summary>
+    public static bool Wait(SafeFileHandle? first, SafeFileHandle? second, SafeFileHandle? wake, out bool firstReady, out bool secondReady)
     {
-        Libc.PollEntry* entries = stackalloc Libc.PollEntry[2];
-        entries[0] = new Libc.PollEntry { Handle = first is null ? -1 : (int)first.DangerousGetHandle(), Events = Libc.PollIn };
-        entries[1] = new Libc.PollEntry { Handle = second is null ? -1 : (int)second.DangerousGetHandle(), Events = Libc.PollIn };
-        while (Libc.Poll(entries, 2, -1) < 0 && Marshal.GetLastPInvokeError() == Libc.InterruptedCall) { }
+        Libc.PollEntry* entries = stackalloc Libc.PollEntry[3];
+        entries[0] = Entry(first);
+        entries[1] = Entry(second);
+        entries[2] = Entry(wake);
+        while (Libc.Poll(entries, 3, -1) < 0 && Marshal.GetLastPInvokeError() == Libc.InterruptedCall) { }
         firstReady = entries[0].Returned != 0;
         secondReady = entries[1].Returned != 0;
+        return entries[2].Returned == 0;
     }
+
+    private static Libc.PollEntry Entry(SafeFileHandle? handle) => new() { Handle = handle is null ? -1 : (int)handle.DangerousGetHandle(), Events = Libc.PollIn };
 
     /// <summary>Reads what is there; 0 at the end or on any error, after which nothing more can come.</summary>
     public static int Read(SafeFileHandle pipe, Span<byte> buffer)

@@ -61,7 +61,8 @@ internal static unsafe class Spawner
         if (error != 0) { throw new ChildStartException("posix_spawn", error); }
     }
 
-    private static byte** Strings(IReadOnlyList<string> values)
+    /// <summary>A null-terminated list of C strings; <see cref="Free"/> it.</summary>
+    public static byte** Strings(IReadOnlyList<string> values)
     {
         var list = (byte**)NativeMemory.AllocZeroed((nuint)(values.Count + 1), (nuint)sizeof(byte*));
         for (int i = 0; i < values.Count; i++)
@@ -73,7 +74,8 @@ internal static unsafe class Spawner
         return list;
     }
 
-    private static void Free(byte** list)
+    /// <summary>Frees what <see cref="Strings"/> has made.</summary>
+    public static void Free(byte** list)
     {
         for (byte** entry = list; *entry != null; entry++) { NativeMemory.Free(*entry); }
         NativeMemory.Free(list);

@@ -1,5 +1,7 @@
 using System.CommandLine;
 
+using VmSidecar.Linux;
+
 namespace VmSidecar.Commands;
 
 /// <summary>What every verb works with: the two output streams, the inherited environment, and the name the program was called by. Made by Program, the only place that touches the console.</summary>
@@ -14,6 +16,15 @@ internal sealed record Cli(TextWriter Out, TextWriter Error, IReadOnlyDictionary
 
     /// <summary>The next line of standard input; null at its end.</summary>
     public Func<string?> ReadLine { get; init; } = () => null;
+
+    /// <summary>Of the daemon, from its first moment on; null for the other verbs, and in tests.</summary>
+    public Signals? Signals { get; init; }
+
+    /// <summary>How the daemon was started; null where it cannot be replaced in place.</summary>
+    public AgentProgram? Program { get; init; }
+
+    /// <summary>What the daemon before this one in the process has left.</summary>
+    public AgentEstate? Estate { get; init; }
 
     /// <summary><c>--root DIR</c>: all classic paths are taken below it.</summary>
     public Option<string> RootOption() => new("--root")

@@ -24,36 +24,59 @@ internal static partial class RunCommand
         return command;
     }
 
-    private static async Task<int> RunAsync(Cli cli, string root, string[] arguments, CancellationToken stop)
+    /// <summary>What a running agent asks an executable that is to take its place: the same arguments, everything read, nothing started. One line of JSON, or the mistakes and 78.</summary>
+    public static Command CreateCheck(Cli cli)
     {
-        DateTimeOffset begin = TimeProvider.System.GetUtcNow();
+        Option<string> root = cli.RootOption();
+        var command = new Command(AgentProgram.CheckVerb, "Says whether this executable can take a running agent's place") { root };
+        command.Hidden = true;
+        command.TreatUnmatchedTokensAsErrors = false;
+        command.SetAction(async parsed =>
+        {
+            if (await ReadAsync(cli, parsed.GetValue(root)!, [.. parsed.UnmatchedTokens]) is not { } start) { return (int)ExitCode.Configuration; }
+            await cli.Out.WriteLineAsync(ReplacementOffer.Of(start.Options, $"{BuildVersion.Number}-{BuildVersion.Commit}").ToLine());
+            return 0;
+        });
+        return command;
+    }
+
+    /// <summary>Everything read for a start. Null when there are mistakes, all of which have been said then.</summary>
+    private static async Task<Reading?> ReadAsync(Cli cli, string root, string[] arguments)
+    {
         List<ConfigError> flagErrors = [];
         var flags = CommandLineFlags.Parse(arguments, new SettingOrigin("command line"), flagErrors);
         ConfigLoad load = ConfigLoad.Read(new HostPaths(root), cli.Environment, flags, new HostNetwork());
         List<ConfigError> captureErrors = []; // the rules are put on by another process, but a mistake in them must stop the start, not loop behind it
         CheckCommand.Capture(new HostPaths(root), load.Environment, captureErrors);
         ConfigError[] errors = [.. flagErrors, .. load.Errors, .. captureErrors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System).Run() : []];
-        if (load.Options is not { } options || errors.Any(e => e is { IsWarning: false, IsMendable: false }))
-        {
-            foreach (ConfigError error in errors) { await cli.Error.WriteLineAsync($"{(error.IsWarning ? "warning" : "error")}: {error}"); }
-            await cli.Error.WriteLineAsync("nothing was started; 'vmsidecar check' shows every setting and its origin");
-            return (int)ExitCode.Configuration;
-        }
+        if (load.Options is { } options && !errors.Any(e => e is { IsWarning: false, IsMendable: false })) { return new Reading(flags, load, options, errors); }
+        foreach (ConfigError error in errors.OrderBy(e => e.IsWarning)) { await cli.Error.WriteLineAsync($"{(error.IsWarning ? "warning" : "error")}: {error}"); }
+        await cli.Error.WriteLineAsync("nothing was started; 'vmsidecar check' shows every setting and its origin");
+        return null;
+    }
+
+    private static async Task<int> RunAsync(Cli cli, string root, string[] arguments, CancellationToken stop)
+    {
+        DateTimeOffset begin = TimeProvider.System.GetUtcNow();
+        if (await ReadAsync(cli, root, arguments) is not var (flags, load, options, errors)) { return (int)ExitCode.Configuration; }
         bool underSystemd = JournalStream.IsConnected(cli.Environment.GetValueOrDefault("JOURNAL_STREAM"));
         using SidecarLogging logging = SidecarLogging.Open(options.Log, underSystemd, out string? problem);
         ILogger log = logging.Factory.CreateLogger("default");
         if (problem is not null) { LogProblem(log, problem); }
         Version(log, BuildVersion.Number, BuildVersion.Commit);
+        if (cli.Estate is { } estate) { TakesOver(log, estate.From); }
         bool addressMissing = options.Node.Addresses is ["127.0.0.1", ..];
         if (!addressMissing) { Introduce(log, options, errors.Where(e => !e.IsToldLater)); }
         using var systemd = SystemdNotify.FromEnvironment(cli.Environment, Environment.ProcessId);
         var host = new SidecarHost(TimeProvider.System, logging.Factory, logging.WriteEnvoyLine, systemd, cli.Environment.GetValueOrDefault("PATH", "/usr/bin:/bin"), begin)
         {
+            Program = cli.Program,
+            Estate = cli.Estate,
             // Outside systemd; the unit has steps of its own.
             Capture = flags["capture"] is null or "false" ? null : CaptureVerbs.Keeper(new HostPaths(root), load.Environment, log),
             Settled = addressMissing ? startup => SettleAsync(() => ConfigLoad.Read(new HostPaths(root), cli.Environment, flags, new HostNetwork()), options, systemd, log, startup) : null,
         };
-        return (int)await RunAppAsync(options, host, logging, stop);
+        return (int)await RunAppAsync(cli, options, host, logging, stop);
     }
 
     /// <summary>
@@ -71,16 +94,26 @@ internal static partial class RunCommand
         return options;
     }
 
-    private static async Task<ExitCode> RunAppAsync(SidecarOptions options, SidecarHost host, SidecarLogging logging, CancellationToken stop)
+    private static async Task<ExitCode> RunAppAsync(Cli cli, SidecarOptions options, SidecarHost host, SidecarLogging logging, CancellationToken stop)
     {
         ILogger log = logging.Factory.CreateLogger("default");
         using var app = new SidecarApp(options, host);
-        using var signals = new Signals(app.Hurry, () => Reloaded(log), () => Reopen(logging, log));
+        using var own = cli.Signals is null ? new Signals() : null;
+        Signals signals = cli.Signals ?? own!;
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(signals.StopRequested, stop);
+        signals.Listen(app.Hurry, () => _ = app.ReplaceAsync(ended.Token), () => Reopen(logging, log)); // the replacement ends the app, or says why not
         ExitCode code = await app.RunAsync(ended.Token);
+        if (app.LeftBehind is { } estate)
+        {
+            ReplaceFailed(log, await host.Program!.ReplaceAsync(estate, () => ended.IsCancellationRequested));
+            return ExitCode.Fatal;
+        }
         Terminated(log);
         return code;
     }
+
+    /// <summary>All that a start reads.</summary>
+    private sealed record Reading(CommandLineFlags Flags, ConfigLoad Load, SidecarOptions Options, ConfigError[] Errors);
 
     /// <summary>The classic agent's first lines after the version, then the warnings about settings.</summary>
     private static void Introduce(ILogger log, SidecarOptions options, IEnumerable<ConfigError> warnings)
@@ -121,8 +154,11 @@ internal static partial class RunCommand
     [LoggerMessage(9, LogLevel.Warning, "the log file could not be reopened, the old one is kept: {Problem}")]
     private static partial void ReopenFailed(ILogger log, string problem);
 
-    [LoggerMessage(10, LogLevel.Warning, "SIGHUP: settings are read at start only; restart the service to apply changes")]
-    private static partial void Reloaded(ILogger log);
+    [LoggerMessage(10, LogLevel.Information, "this agent takes the place of version {Before} in the same process")]
+    private static partial void TakesOver(ILogger log, string before);
+
+    [LoggerMessage(13, LogLevel.Critical, "the new executable could not be started in this agent's place: {Problem}. Ending, so that the service manager starts it")]
+    private static partial void ReplaceFailed(ILogger log, string problem);
 
     [LoggerMessage(11, LogLevel.Information, "Agent has successfully terminated")]
     private static partial void Terminated(ILogger log);

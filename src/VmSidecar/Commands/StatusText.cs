@@ -13,7 +13,7 @@ internal static class StatusText
         var text = new StringBuilder();
         string? reason = state["reason"]?.ToString();
         text.Append(reason is null ? "ready" : "NOT READY: " + reason).Append('\n');
-        Line(text, "agent", $"up {Age(state["started"], now)}");
+        Line(text, "agent", $"{(state["version"]?.ToString() is { Length: > 0 } version ? $"version {version}, " : "")}up {Age(state["started"], now)}");
         if (state["istiod"] is JsonObject istiod) { Istiod(text, istiod, now); }
         if (state["certificate"] is JsonObject certificate) { Certificate(text, certificate, now); }
         if (state["envoy"] is JsonObject envoy) { Envoy(text, envoy, now); }

@@ -32,6 +32,7 @@ internal sealed class DnsServer : IComponent
     private readonly List<Socket> _sockets = [];
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private UdpService? _udp;
+    private int _shared;
     private Task _running = Task.CompletedTask;
 
     public DnsServer(DnsOptions options, MetricRegistry metrics, TimeProvider time, ILogger log)
@@ -51,6 +52,9 @@ internal sealed class DnsServer : IComponent
     }
 
     public string Name => "dns";
+
+    /// <summary>What the agent before this one in the process has left.</summary>
+    public ListeningSockets Sockets { get; init; } = new();
 
     /// <summary>Where the relay puts istiod's tables.</summary>
     public NameTableSink Names { get; }
@@ -140,17 +144,25 @@ internal sealed class DnsServer : IComponent
         const int Tries = 16;
         for (int tries = 1; ; tries++)
         {
-            Socket udp = Bind(address, SocketType.Dgram, ProtocolType.Udp);
-            try { return (udp, Bind((IPEndPoint)udp.LocalEndPoint!, SocketType.Stream, ProtocolType.Tcp)); }
+            Socket udp = Take("dns-udp", address, () => Bind(address, SocketType.Dgram, ProtocolType.Udp));
+            try { return (udp, Take("dns-tcp", address, () => Bind((IPEndPoint)udp.LocalEndPoint!, SocketType.Stream, ProtocolType.Tcp))); }
             catch (SocketException) when (address.Port == 0 && tries < Tries) { udp.Dispose(); }
         }
     }
 
     /// <summary>One more UDP socket on an address that is ours and shared.</summary>
-    private Socket BindShared(IPEndPoint bound)
+    private Socket BindShared(IPEndPoint bound) => Take($"dns-udp-{++_shared}", bound, () => BindBeside(bound));
+
+    private Socket Take(string use, IPEndPoint address, Func<Socket> open)
+    {
+        Socket socket = Sockets.Take(ListeningSockets.Named(use, address), open);
+        _sockets.Add(socket);
+        return socket;
+    }
+
+    private Socket BindBeside(IPEndPoint bound)
     {
         var socket = new Socket(bound.AddressFamily, SocketType.Dgram, ProtocolType.Udp) { ReceiveBufferSize = BurstBytes };
-        _sockets.Add(socket);
         DatagramSocket.ShareAddress(socket);
         socket.Bind(bound);
         return socket;
@@ -159,7 +171,6 @@ internal sealed class DnsServer : IComponent
     private Socket Bind(IPEndPoint address, SocketType type, ProtocolType protocol)
     {
         var socket = new Socket(address.AddressFamily, type, protocol);
-        _sockets.Add(socket);
         if (type == SocketType.Dgram) { socket.ReceiveBufferSize = BurstBytes; }
         // a restart must not wait for connections of the last run to time out
         if (type == SocketType.Stream) { socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true); }

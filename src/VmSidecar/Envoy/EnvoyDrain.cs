@@ -27,6 +27,9 @@ internal sealed class EnvoyDrain(EnvoyOptions options, EnvoyAdmin admin, TimePro
         return reply.Problem;
     }
 
+    /// <summary>A stop would not drain.</summary>
+    public bool IsDrained => _drained;
+
     /// <summary>The <c>/quitquitquit</c> endpoint: the coming stop does not drain.</summary>
     public void SkipDrain() => _drained = true;
 

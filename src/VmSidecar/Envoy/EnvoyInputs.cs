@@ -6,11 +6,15 @@ namespace VmSidecar.Envoy;
 /// <param name="Delta">istiod speaks the delta protocol.</param>
 internal readonly record struct EnvoyInputs(string Executable, string Bootstrap, bool Delta)
 {
+    /// <summary>Hash of the arguments and of the bootstrap as this agent writes them; empty before the first was written.</summary>
+    public string Settings { get; init; } = "";
+
     /// <summary>What differs from <paramref name="before"/>, in words.</summary>
     public string Difference(EnvoyInputs before) =>
         Executable != before.Executable ? "Envoy's executable has changed"
         : Bootstrap != before.Bootstrap ? "customConfigFile has changed"
-        : "istiod speaks another protocol now";
+        : Delta != before.Delta ? "istiod speaks another protocol now"
+        : "the settings of Envoy, or how this version of the agent renders them, have changed";
 
     /// <summary>The mark of a file; empty where there is none or it cannot be looked at.</summary>
     public static string Mark(string? path)

@@ -103,4 +103,10 @@ internal static partial class EnvoyLog
 
     [LoggerMessage(33, LogLevel.Information, "the Envoy that was replaced (pid {Process}) has drained and ended")]
     public static partial void Retired(ILogger log, int process);
+
+    [LoggerMessage(34, LogLevel.Information, "Envoy (pid {Process}) goes on under this agent")]
+    public static partial void Adopted(ILogger log, int process);
+
+    [LoggerMessage(35, LogLevel.Warning, "the Envoy of the agent before (pid {Process}) is gone; starting another")]
+    public static partial void NotAdopted(ILogger log, int process);
 }

@@ -1,7 +1,6 @@
 using System.Threading.Channels;
 
 using Microsoft.Extensions.Logging;
-using Microsoft.Win32.SafeHandles;
 
 using VmSidecar.Linux.Processes;
 using VmSidecar.Metrics;
@@ -10,7 +9,7 @@ namespace VmSidecar.Envoy;
 
 /// <summary>
 /// Carries Envoy's output into the log without ever stalling Envoy, whose main thread writes to stderr and blocks on a full pipe.
-/// A thread per Envoy process reads both pipes and cuts lines; a bounded queue joins it to one loop that calls the sink. A slow
+/// A thread per Envoy process (<see cref="EnvoyOutput"/>) reads both pipes and cuts lines; a bounded queue joins it to one loop that calls the sink. A slow
 /// disk fills the queue, then lines are counted instead of kept. Owned by EnvoySupervisor.
 /// </summary>
 internal sealed class EnvoyLogPump : IAsyncDisposable
@@ -35,41 +34,17 @@ internal sealed class EnvoyLogPump : IAsyncDisposable
         _writing = WriteAsync();
     }
 
-    /// <summary>Reads both pipes of <paramref name="child"/> until they end. The task ends then; <paramref name="words"/> holds what was said last.</summary>
-    public Task Attach(ChildProcess child, LastWords words)
-    {
-        var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        var thread = new Thread(() =>
-        {
-            Read(child.Output!, child.Error!, words);
-            ended.SetResult();
-        }, maxStackSize: 256 * 1024)
-        { IsBackground = true, Name = "envoy-log" };
-        thread.Start();
-        return ended.Task;
-    }
+    /// <summary>Reads both pipes of <paramref name="child"/> until they end or are handed on. <paramref name="words"/> holds what was said last.</summary>
+    /// <param name="child">Whose.</param>
+    /// <param name="words">Gets the lines of stderr.</param>
+    /// <param name="before">What an earlier agent has read of lines that have not ended.</param>
+    public EnvoyOutput Attach(ChildProcess child, LastWords words, HalfLines before = default) => new(child, Enqueue, words, before);
 
     /// <summary>Writes what is queued, then ends.</summary>
     public async ValueTask DisposeAsync()
     {
         _queue.Writer.TryComplete();
         await _writing;
-    }
-
-    private void Read(SafeFileHandle output, SafeFileHandle error, LastWords words)
-    {
-        using var fromOutput = new LineCutter(output, line => Enqueue(line));
-        using var fromError = new LineCutter(error, line =>
-        {
-            words.Add(line);
-            Enqueue(line);
-        });
-        while (!fromOutput.HasEnded || !fromError.HasEnded)
-        {
-            Pipes.Wait(fromOutput.HasEnded ? null : output, fromError.HasEnded ? null : error, out bool outputReady, out bool errorReady);
-            if (outputReady) { fromOutput.Take(); }
-            if (errorReady) { fromError.Take(); }
-        }
     }
 
     private void Enqueue(ReadOnlySpan<byte> line)

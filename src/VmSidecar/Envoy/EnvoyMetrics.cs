@@ -22,6 +22,8 @@ internal sealed class EnvoyMetrics(MetricRegistry metrics)
         _starts.Add();
     }
 
+    public void Adopted() => _up.Value = 1;
+
     public void Stopped() => _up.Value = 0;
 
     public void Drained(TimeSpan took) => _drain.Value = took.TotalSeconds;

@@ -3,7 +3,7 @@ using VmSidecar.Linux.Processes;
 namespace VmSidecar.Envoy;
 
 /// <summary>One running Envoy: its process, what it said last, and the end of its output. Made by EnvoySupervisor: one, or two during a hot restart.</summary>
-internal sealed class EnvoyProcess(ChildProcess child, LastWords words, Task outputEnded)
+internal sealed class EnvoyProcess(ChildProcess child, LastWords words, EnvoyOutput output)
 {
     private static readonly TimeSpan OutputGrace = TimeSpan.FromSeconds(1); // a grandchild may hold the pipe open for longer than Envoy lives
 
@@ -16,12 +16,15 @@ internal sealed class EnvoyProcess(ChildProcess child, LastWords words, Task out
     /// <summary>What it wrote to stderr last.</summary>
     public LastWords Words => words;
 
+    /// <summary>What it writes.</summary>
+    public EnvoyOutput Output => output;
+
     /// <summary>Ends when the process is reaped.</summary>
     public Task<ChildExit> Exited => child.Exited;
 
     /// <summary>Waits until the last line of a dead process has been read, so that it can explain the end.</summary>
     public async Task DrainOutputAsync(TimeProvider time) =>
-        await Task.WhenAny(outputEnded, Task.Delay(OutputGrace, time, CancellationToken.None));
+        await Task.WhenAny(output.Ended, Task.Delay(OutputGrace, time, CancellationToken.None));
 
     /// <summary>Sends a signal; false when the process is gone.</summary>
     public bool TrySignal(int signal) => child.TrySignal(signal);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using System.Security.Cryptography;
 
 using VmSidecar.Configuration;
 using VmSidecar.Linux.Files;
@@ -19,6 +20,7 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
     private static readonly TimeSpan ResolvePatience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan ModePatience = TimeSpan.FromSeconds(1); // Envoy's start must not wait for istiod
     private (string Binary, DateTime Written, EnvoyVersion Version)? _known;
+    private string _settings = ""; // hash of what was rendered last
     private bool _hasRendered; // a restart after a crash takes the mode as it is known: each tenth of a second is outage
 
     private string? Found => options.Binary is { } chosen && Executable.Is(chosen) ? chosen : options.SearchedFor.FirstOrDefault(Executable.Is);
@@ -43,7 +45,6 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
         }
         EnvoyVersion version = await VersionAsync(binary, stop);                                                                                    // 2
         bool speaksDelta = options.CustomConfigFile is null && await delta(_hasRendered ? TimeSpan.Zero : ModePatience, stop);                      // 3
-        EnvoyInputs inputs = Inputs(binary, speaksDelta);
         string path;
         try
         {
@@ -55,10 +56,19 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
         }
         _hasRendered = true;
         IReadOnlyList<string> arguments = EnvoyArguments.For(options, version, path, epoch);                                                        // 5
-        return (new EnvoyCommand(binary, arguments, [.. options.ExtraEnvironment, Utc]) { Version = version == EnvoyVersion.Unknown ? null : version.ToString(), Inputs = inputs }, null);
+        _settings = Hash(EnvoyArguments.For(options, version, path, epoch: 0), options.CustomConfigFile is null ? path : null);
+        return (new EnvoyCommand(binary, arguments, [.. options.ExtraEnvironment, Utc]) { Version = version == EnvoyVersion.Unknown ? null : version.ToString(), Inputs = Inputs(binary, speaksDelta) }, null);
     }
 
-    private EnvoyInputs Inputs(string? binary, bool speaksDelta) => new(EnvoyInputs.Mark(binary), EnvoyInputs.Mark(options.CustomConfigFile), speaksDelta);
+    private EnvoyInputs Inputs(string? binary, bool speaksDelta) => new(EnvoyInputs.Mark(binary), EnvoyInputs.Mark(options.CustomConfigFile), speaksDelta) { Settings = _settings };
+
+    private static string Hash(IReadOnlyList<string> arguments, string? bootstrap)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (string argument in arguments) { hash.AppendData(System.Text.Encoding.UTF8.GetBytes(argument + "\0")); }
+        if (bootstrap is not null) { hash.AppendData(File.ReadAllBytes(bootstrap)); }
+        return Convert.ToHexString(hash.GetHashAndReset());
+    }
 
     private async Task<string> WriteAsync(EnvoyTarget target, CancellationToken stop)
     {

@@ -10,9 +10,17 @@ internal sealed partial class EnvoySupervisor
     private int _epoch;
     private EnvoyProcess? _retiring; // drains; ends when the newer one tells it to
     private Task _retired = Task.CompletedTask;
+    private volatile bool _isHandingOver;
 
     /// <summary>Starts the next epoch beside the running Envoy and returns the one that serves afterwards; the given one when the new one does not get that far.</summary>
     private async Task<EnvoyProcess> HandOverAsync(EnvoyProcess running, EnvoyCommand command, CancellationToken stop)
+    {
+        _isHandingOver = true;
+        try { return await SucceedAsync(running, command, stop); }
+        finally { _isHandingOver = false; }
+    }
+
+    private async Task<EnvoyProcess> SucceedAsync(EnvoyProcess running, EnvoyCommand command, CancellationToken stop)
     {
         await _retired.WaitAsync(stop); // Envoy knows one parent and one child
         EnvoyProcess successor;

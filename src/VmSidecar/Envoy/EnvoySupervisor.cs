@@ -12,16 +12,25 @@ namespace VmSidecar.Envoy;
 /// <param name="Admin">Envoy's admin port.</param>
 /// <param name="Sink">Envoy's output goes here.</param>
 /// <param name="Metrics">The agent's metrics.</param>
-internal sealed record EnvoyParts(IEnvoyRenderer Renderer, EnvoyAdmin Admin, EnvoyLineSink Sink, MetricRegistry Metrics);
+internal sealed record EnvoyParts(IEnvoyRenderer Renderer, EnvoyAdmin Admin, EnvoyLineSink Sink, MetricRegistry Metrics)
+{
+    /// <summary>The thread that starts Envoy; null: one of its own, and Envoy cannot be left to another agent.</summary>
+    public OwnerThread? Owner { get; init; }
+
+    /// <summary>The Envoy that the agent before this one in the process has left running; null: none.</summary>
+    public EnvoyEstate? Estate { get; init; }
+}
 
 /// <summary>
 /// Keeps one Envoy running. Stages: 1 render → 2 spawn → 3 watch → 4 drain → terminate → kill (EnvoyDrain). An Envoy that ends unasked is started
 /// again in place with back-off; the agent, its DNS and the capture rules stay. A missing executable is retried too: it may be
 /// installed later. Owned by SidecarApp.
 /// </summary>
-internal sealed partial class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, TimeProvider time, ILogger log) : IComponent, IDisposable
+internal sealed partial class EnvoySupervisor(EnvoyOptions options, EnvoyParts parts, TimeProvider time, ILogger log) : IComponent, IReplaceable, IDisposable
 {
-    private readonly Published<EnvoyState> _state = new(new EnvoyState(EnvoyPhase.Idle, 0, 0, time.GetUtcNow(), null));
+    private readonly Published<EnvoyState> _state = new(parts.Estate is { } left // who asks before it is adopted hears what is so
+        ? new EnvoyState(EnvoyPhase.Running, left.Process.Id, left.Starts, left.Since, null) { Version = left.Version }
+        : new EnvoyState(EnvoyPhase.Idle, 0, 0, time.GetUtcNow(), null));
     private readonly EnvoyDrain _drain = new(options, parts.Admin, time, log);
     private readonly ExitReporter _exits = new(time, log);
     private readonly EnvoyMetrics _metrics = new(parts.Metrics);
@@ -60,23 +69,28 @@ internal sealed partial class EnvoySupervisor(EnvoyOptions options, EnvoyParts p
     public async Task StartAsync(CancellationToken startup)
     {
         if (!options.Enabled) { return; }
-        EnvoyLog.Starting(log);
+        if (parts.Estate is null) { EnvoyLog.Starting(log); }
         _setpriv = await ParentDeath.FindAsync();
-        await OrphanSweep.RunAsync(options, time, log, startup);
+        if (!Adopt()) { await OrphanSweep.RunAsync(options, time, log, startup); }
         _loop = LoopAsync(_stop.Token);
     }
 
     public async Task StopAsync(CancellationToken hard)
     {
         _hard = hard;
+        await _unbound.CancelAsync();
         await _stop.CancelAsync();
         await _loop.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // its fault is in Completion
         await _pump.DisposeAsync();
         Publish(EnvoyPhase.Stopped, 0);
-        _stop.Dispose();
+        Dispose();
     }
 
-    public void Dispose() => _stop.Dispose();
+    public void Dispose()
+    {
+        _stop.Dispose();
+        _unbound.Dispose();
+    }
 
     private async Task LoopAsync(CancellationToken stop)
     {
@@ -84,12 +98,13 @@ internal sealed partial class EnvoySupervisor(EnvoyOptions options, EnvoyParts p
         {
             while (true)
             {
-                EnvoyProcess? envoy = await TryStartAsync(stop);
+                EnvoyProcess? envoy = await AdoptedAsync(stop) ?? await TryStartAsync(stop);
                 TimeSpan delay = envoy is null ? NextTry() : await WatchAsync(envoy, stop);
-                await Task.Delay(delay, time, stop);
+                if (_leaving.Task.IsCompleted) { return; }
+                await Task.Delay(delay, time, _unbound.Token);
             }
         }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
+        catch (OperationCanceledException) when (_unbound.IsCancellationRequested) { }
         catch (Exception e)
         {
             _ended.SetException(e);
@@ -118,7 +133,7 @@ internal sealed partial class EnvoySupervisor(EnvoyOptions options, EnvoyParts p
     private async Task<EnvoyProcess> SpawnAsync(EnvoyCommand command, bool takesPlace)
     {
         var child = new ChildCommand(command.Binary, command.Arguments, ChildEnvironment.With(command.Environment));
-        ChildProcess process = await ChildProcess.StartAsync(ParentDeath.Wrap(child, _setpriv));
+        ChildProcess process = await ChildProcess.StartAsync(ParentDeath.Wrap(child, _setpriv), parts.Owner);
         _metrics.Started();
         if (takesPlace) { TookPlace(process.Id, command); }
         var words = new LastWords();
@@ -145,6 +160,7 @@ internal sealed partial class EnvoySupervisor(EnvoyOptions options, EnvoyParts p
         {
             bool anew;
             (envoy, anew) = await ServeAsync(envoy, settled.Token);
+            if (_leaving.Task.IsCompleted) { return await PartAsync(envoy); }
             if (anew) { await _drain.EndAsync(envoy); }
             ChildExit exit = await envoy.Exited;
             await envoy.DrainOutputAsync(time);
@@ -165,7 +181,7 @@ internal sealed partial class EnvoySupervisor(EnvoyOptions options, EnvoyParts p
             _metrics.Stopped();
             await settled.CancelAsync();
             await recovery;
-            await EndRetiringAsync();
+            if (_left is null) { await EndRetiringAsync(); }
         }
     }
 
@@ -176,12 +192,12 @@ internal sealed partial class EnvoySupervisor(EnvoyOptions options, EnvoyParts p
         {
             using var watching = CancellationTokenSource.CreateLinkedTokenSource(stop);
             Task<EnvoyCommand> changed = _handover.NextAsync(_epoch + 1, envoy.Inputs, watching.Token);
-            Task first = await Task.WhenAny(envoy.Exited, Anew(), changed).WaitAsync(stop);
+            Task anew = Anew(), first = await Task.WhenAny(envoy.Exited, anew, changed, _leaving.Task).WaitAsync(stop);
             await watching.CancelAsync();
-            if (first != changed)
+            if (first != changed || _leaving.Task.IsCompleted)
             {
                 await ((Task)changed).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // cancelled above
-                return (envoy, Anew: first != envoy.Exited);
+                return (envoy, Anew: first == anew);
             }
             envoy = await HandOverAsync(envoy, await changed, stop);
         }

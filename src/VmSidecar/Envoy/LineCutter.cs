@@ -8,10 +8,25 @@ namespace VmSidecar.Envoy;
 internal delegate void LineTaker(ReadOnlySpan<byte> line);
 
 /// <summary>Cuts one pipe into lines. A line longer than the buffer comes in pieces. Owns the pipe.</summary>
-internal sealed class LineCutter(SafeFileHandle pipe, LineTaker take) : IDisposable
+internal sealed class LineCutter : IDisposable
 {
+    private readonly SafeFileHandle _pipe;
+    private readonly LineTaker _take;
     private readonly byte[] _buffer = new byte[64 * 1024]; // bytes: the default capacity of a pipe
     private int _held;
+
+    /// <param name="pipe">Read end.</param>
+    /// <param name="take">Gets the lines.</param>
+    /// <param name="before">The beginning of the first line, read by somebody else; no longer than the buffer.</param>
+    public LineCutter(SafeFileHandle pipe, LineTaker take, byte[]? before = null)
+    {
+        (_pipe, _take) = (pipe, take);
+        _held = Math.Min(before?.Length ?? 0, _buffer.Length);
+        before?.AsSpan(0, _held).CopyTo(_buffer);
+    }
+
+    /// <summary>A copy of what was read of a line that has not ended.</summary>
+    public byte[] Held => HasEnded ? [] : _buffer[.._held];
 
     /// <summary>True after the writer's end is closed; the last line has then been passed on, ended or not.</summary>
     public bool HasEnded { get; private set; }
@@ -19,30 +34,30 @@ internal sealed class LineCutter(SafeFileHandle pipe, LineTaker take) : IDisposa
     /// <summary>Reads once and passes on every line that is whole.</summary>
     public void Take()
     {
-        int count = Pipes.Read(pipe, _buffer.AsSpan(_held));
+        int count = Pipes.Read(_pipe, _buffer.AsSpan(_held));
         if (count == 0)
         {
             HasEnded = true;
-            if (_held > 0) { take(_buffer.AsSpan(0, _held)); }
+            if (_held > 0) { _take(_buffer.AsSpan(0, _held)); }
             return;
         }
         _held += count;
         Cut();
     }
 
-    public void Dispose() => pipe.Dispose();
+    public void Dispose() => _pipe.Dispose();
 
     private void Cut()
     {
         int start = 0;
         while (_buffer.AsSpan(start, _held - start).IndexOf((byte)'\n') is >= 0 and int length)
         {
-            take(_buffer.AsSpan(start, length));
+            _take(_buffer.AsSpan(start, length));
             start += length + 1;
         }
         if (start == 0 && _held == _buffer.Length)
         {
-            take(_buffer);
+            _take(_buffer);
             start = _held;
         }
         _held -= start;

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Security;
+using System.Net.Sockets;
 
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections.Features;
@@ -8,12 +9,14 @@ using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
 using VmSidecar.Lifecycle;
 using VmSidecar.Linux;
+using VmSidecar.Linux.Sockets;
 
 namespace VmSidecar.Grpc;
 
@@ -36,12 +39,15 @@ internal sealed record GrpcServerOptions(
     /// <summary>What the Date header of answers says, null for none; unset: the time, as Kestrel writes it.</summary>
     public Func<DateTimeOffset?>? Date { get; init; }
 
+    /// <summary>Where the unix socket comes from, when the agent before this one in the process has left it, and where it is noted for the next one.</summary>
+    public ListeningSockets Sockets { get; init; } = new();
+
     /// <summary>A server on a unix socket with a 200 MiB message limit.</summary>
     public static GrpcServerOptions OnSocket(string name, string path) => new(name, path, null, null, 200 * 1024 * 1024);
 }
 
 /// <summary>A gRPC server over Kestrel: raw frames by method path; unknown methods get UNIMPLEMENTED.</summary>
-internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<string, GrpcHandler> methods, ILogger log) : IComponent, IDisposable
+internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<string, GrpcHandler> methods, ILogger log) : IComponent, IReplaceable, IDisposable
 {
     private readonly CancellationTokenSource _stopping = new();
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -56,23 +62,34 @@ internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<
 
     public async Task StartAsync(CancellationToken startup)
     {
-        PrepareSocket();
+        MakeFolder();
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Services.AddSingleton<IHostLifetime, NoSignals>();
         // Calls are all asynchronous: their next step runs where the socket reported, one thread switch less per message.
-        builder.WebHost.UseSockets(sockets => sockets.UnsafePreferInlineScheduling = true);
+        builder.WebHost.UseSockets(sockets =>
+        {
+            sockets.UnsafePreferInlineScheduling = true;
+            sockets.CreateBoundListenSocket = Open;
+        });
         builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(Configure);
         _app = builder.Build();
         var exchange = new GrpcExchange(options, methods, log, _stopping.Token);
         _app.Run(exchange.RunAsync);
         try { await _app.StartAsync(startup); }
         catch (IOException e) { throw CannotListen(e); }
-        catch (System.Net.Sockets.SocketException e) { throw CannotListen(e); }
+        catch (SocketException e) { throw CannotListen(e); }
         catch (UnauthorizedAccessException e) { throw CannotListen(e); }
         TakeAddress();
     }
 
     public async Task StopAsync(CancellationToken hard)
+    {
+        await LeaveAsync(hard);
+        if (_app is not null && options.UnixSocket is { } path) { File.Delete(path); }
+    }
+
+    /// <summary>The same, but the path of the unix socket stays: whoever goes on with the socket is reached by it.</summary>
+    public async Task LeaveAsync(CancellationToken hard)
     {
         await _stopping.CancelAsync(); // 1. handlers end their calls, each with a status
         if (_app is not null)
@@ -80,7 +97,6 @@ internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<
             try { await _app.StopAsync(hard); } // 2. GOAWAY, wait for the calls, abort the rest when `hard` fires
             catch (OperationCanceledException) when (hard.IsCancellationRequested) { }
             await _app.DisposeAsync();
-            if (options.UnixSocket is { } path) { File.Delete(path); }
         }
         _completion.TrySetResult();
     }
@@ -124,7 +140,20 @@ internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<
         });
     }
 
-    private void PrepareSocket()
+    private Socket Open(EndPoint endPoint) => endPoint is UnixDomainSocketEndPoint && options.UnixSocket is { } path
+        ? options.Sockets.Take(SocketName(path), () => Bind(path))
+        : SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
+
+    /// <summary>What <see cref="ListeningSockets"/> knows a unix socket by.</summary>
+    public static string SocketName(string path) => "unix " + path;
+
+    private static Socket Bind(string path)
+    {
+        File.Delete(path); // left by an earlier run, perhaps of another user
+        return UnixListener.Bind(path);
+    }
+
+    private void MakeFolder()
     {
         if (options.UnixSocket is not { } path) { return; }
         try
@@ -133,7 +162,6 @@ internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<
             {
                 Directory.CreateDirectory(parent, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute);
             }
-            File.Delete(path); // left by an earlier run, perhaps of another user
         }
         catch (IOException e) { throw CannotListen(e); }
         catch (UnauthorizedAccessException e) { throw CannotListen(e); }

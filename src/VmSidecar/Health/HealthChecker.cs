@@ -11,7 +11,7 @@ namespace VmSidecar.Health;
 /// Probes the workload and publishes the verdict for the relay, which tells istiod. Stages of a probe: Envoy's readiness, then the
 /// application; the first failure is the result. Owned by SidecarApp; exists only where a readinessProbe is configured.
 /// </summary>
-internal sealed partial class HealthChecker(ProbeOptions options, IProber application, EnvoyReadiness? envoy, TimeProvider time, ILogger log) : IComponent, IDisposable
+internal sealed partial class HealthChecker(ProbeOptions options, IProber application, EnvoyReadiness? envoy, TimeProvider time, ILogger log) : IComponent, IReplaceable, IDisposable
 {
     private const string Goodbye = "the agent is stopping";
 
@@ -19,6 +19,7 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Task _loop = Task.CompletedTask;
+    private volatile bool _isLeaving;
 
     public string Name => "healthcheck";
 
@@ -38,6 +39,13 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
         Starting(log, GoDuration.Format(options.InitialDelay));
         _loop = LoopAsync(_stop.Token);
         return Task.CompletedTask;
+    }
+
+    /// <summary>Probes no more; what istiod was told last stays so until the next agent finds otherwise.</summary>
+    public Task LeaveAsync(CancellationToken hard)
+    {
+        _isLeaving = true;
+        return StopAsync(hard);
     }
 
     public async Task StopAsync(CancellationToken hard)
@@ -71,7 +79,7 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
         }
         catch (OperationCanceledException) when (end.IsCancellationRequested)
         {
-            SayGoodbye();
+            if (!_isLeaving) { SayGoodbye(); }
         }
         catch (Exception e)
         {

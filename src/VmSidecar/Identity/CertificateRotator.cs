@@ -53,6 +53,9 @@ internal sealed class CertificateRotator : IComponent, IDisposable
 
     public string Name => "identity";
 
+    /// <summary>What the agent before this one in the process had; null: nothing.</summary>
+    public WorkloadSecrets? Estate { get; init; }
+
     public Task Completion => _completion.Task;
 
     public Task StartAsync(CancellationToken startup)
@@ -156,7 +159,8 @@ internal sealed class CertificateRotator : IComponent, IDisposable
 
     private async Task LoadAsync(CancellationToken stop)
     {
-        (WorkloadSecrets? found, string reason) = await _files.LoadAsync(_time.GetUtcNow(), stop);
+        bool inherited = IsMine(Estate);
+        (WorkloadSecrets? found, string reason) = inherited ? (Estate, "") : await _files.LoadAsync(_time.GetUtcNow(), stop);
         if (found is null)
         {
             if (reason.Length > 0) { _log.NotLoaded(_options.OutputDirectory!, reason); }
@@ -165,8 +169,15 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         _caRoots = found.RootsPem;
         _schedule.Issued(found);
         _secrets.Set(found with { RootsPem = Merged(_trust.Anchors.Current) });
-        _log.Loaded(_options.OutputDirectory!, GoDuration.Format(found.NotAfter - _time.GetUtcNow()));
+        if (!inherited) { _log.Loaded(_options.OutputDirectory!, GoDuration.Format(found.NotAfter - _time.GetUtcNow())); }
         _alarm.Succeeded(found, 0, _schedule.RenewAt);
+    }
+
+    /// <summary>Still good, and for the name that the settings give now.</summary>
+    private bool IsMine(WorkloadSecrets? held)
+    {
+        if (held is null || held.NotAfter <= _time.GetUtcNow() || CertificatePair.Parse(held.ChainPem, held.KeyPem, out _, out _) is not { } pair) { return false; }
+        using (pair) { return SpiffeName.Of(pair.Leaf) is { } name && SpiffeName.SameWorkload(name, _options.SpiffeId); }
     }
 
     private async Task IssueAsync(CancellationToken stop)

@@ -12,6 +12,8 @@ internal sealed partial class ComponentStack(TimeSpan budget, TimeProvider time,
     private readonly Stack<IComponent> _started = new();
     private readonly TaskCompletionSource<(IComponent Who, Exception? Fault)> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _hard = new();
+    private readonly TaskCompletionSource _leaving = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _mayLeave = true;
     private bool _stopped;
 
     /// <summary>Starts one component; its later end ends <see cref="WaitForEndAsync"/>.</summary>
@@ -27,16 +29,23 @@ internal sealed partial class ComponentStack(TimeSpan budget, TimeProvider time,
     /// <summary>A second stop request: what still runs is cut short.</summary>
     public void Hurry() => _hard.Cancel();
 
+    /// <summary>Another program takes this one's place: ends <see cref="WaitForEndAsync"/>, which lets the components leave instead of stopping them.</summary>
+    public void Leave() => _leaving.TrySetResult();
+
     /// <summary>Waits for the stop request or the first component that ends, then stops everything.</summary>
     public async Task<ExitCode> WaitForEndAsync(CancellationToken stopRequested)
     {
         try
         {
-            (IComponent who, Exception? fault) = await _ended.Task.WaitAsync(stopRequested);
+            await Task.WhenAny(_ended.Task, _leaving.Task).WaitAsync(stopRequested);
+            if (!_ended.Task.IsCompleted) { return ExitCode.Stopped; }
+            (IComponent who, Exception? fault) = await _ended.Task;
+            _mayLeave = false;
             return Explain(who.Name, fault);
         }
         catch (OperationCanceledException) when (stopRequested.IsCancellationRequested)
         {
+            _mayLeave = false;
             return ExitCode.Stopped;
         }
         finally
@@ -44,6 +53,9 @@ internal sealed partial class ComponentStack(TimeSpan budget, TimeProvider time,
             await StopAllAsync();
         }
     }
+
+    /// <summary>The components have left, and nothing else ended the wait.</summary>
+    public bool HasLeft => _mayLeave && _leaving.Task.IsCompleted && _stopped;
 
     /// <summary>Logs why a component failed and turns it into the exit code.</summary>
     public ExitCode Explain(string component, Exception? fault)
@@ -86,7 +98,7 @@ internal sealed partial class ComponentStack(TimeSpan budget, TimeProvider time,
         long begin = time.GetTimestamp();
         try
         {
-            Task stop = component.StopAsync(hard);
+            Task stop = _mayLeave && _leaving.Task.IsCompleted && component is IReplaceable replaceable ? replaceable.LeaveAsync(hard) : component.StopAsync(hard);
             await Task.WhenAny(stop, OverrunAsync(hard));
             if (!stop.IsCompleted) { Abandoned(log, component.Name, Elapsed(begin)); return; }
             await stop;

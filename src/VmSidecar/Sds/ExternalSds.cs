@@ -1,7 +1,9 @@
 using Microsoft.Extensions.Logging;
 
 using VmSidecar.Configuration;
+using VmSidecar.Grpc;
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Sockets;
 using VmSidecar.Logging;
 
 namespace VmSidecar.Sds;
@@ -20,13 +22,16 @@ internal sealed partial class ExternalSds(SidecarOptions options, TimeProvider t
     /// <summary>Names the program of a process, for the recognition of another agent; a test has its own.</summary>
     public Func<int, string> ProgramOf { get; init; } = ReadProgram;
 
+    /// <summary>What the agent before this one in the process has left: its socket is no issuer's.</summary>
+    public ListeningSockets Sockets { get; init; } = new();
+
     /// <summary>The options for this start. Throws <see cref="FatalException"/> when the socket is taken, or missing where it is demanded.</summary>
     public async Task<SidecarOptions> ApplyAsync(CancellationToken stop)
     {
         SidecarOptions found = options;
         SocketAnswer credential = await SocketProbe.AskAsync(options.Paths.CredentialSdsSocket, Limit, stop);
         if (credential.Health == SocketHealth.Healthy) { found = found.WithCredentialSds(); }
-        if (!await FindAsync(options.Sds.Sockets[0], stop)) { return found; }
+        if (Sockets.IsInherited(GrpcServer.SocketName(options.Sds.Sockets[0])) || !await FindAsync(options.Sds.Sockets[0], stop)) { return found; }
         Found(log, options.Sds.Sockets[0]);
         return found.WithExternalSds();
     }

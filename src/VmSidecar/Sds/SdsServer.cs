@@ -5,12 +5,13 @@ using VmSidecar.Grpc;
 using VmSidecar.Identity;
 using VmSidecar.Lifecycle;
 using VmSidecar.Linux;
+using VmSidecar.Linux.Sockets;
 using VmSidecar.Metrics;
 
 namespace VmSidecar.Sds;
 
 /// <summary>Serves secrets to Envoy on unix sockets: the path of newer bootstraps and that of 1.10. Owns the sockets; each call is a <see cref="SecretSession"/>. Envoy's first question goes here.</summary>
-internal sealed class SdsServer : IComponent, IDisposable
+internal sealed class SdsServer : IComponent, IReplaceable, IDisposable
 {
     private const string Service = "/envoy.service.secret.v3.SecretDiscoveryService/";
 
@@ -25,7 +26,12 @@ internal sealed class SdsServer : IComponent, IDisposable
     private readonly ConcurrentDictionary<uint, bool> _refused = new(); // told already; at most as many as the host has users
     private long _connections;
 
-    public SdsServer(SdsOptions options, Published<WorkloadSecrets> secrets, Published<IdentityStatus> status, Instruments use)
+    /// <param name="options">What to serve where.</param>
+    /// <param name="secrets">The workload's.</param>
+    /// <param name="status">Why there is none.</param>
+    /// <param name="use">Clock, logs, metrics.</param>
+    /// <param name="sockets">What the agent before this one in the process has left; null: nothing.</param>
+    public SdsServer(SdsOptions options, Published<WorkloadSecrets> secrets, Published<IdentityStatus> status, Instruments use, ListeningSockets? sockets = null)
     {
         _options = options;
         _log = new SecretLog(use.Logs, use.Time);
@@ -40,7 +46,7 @@ internal sealed class SdsServer : IComponent, IDisposable
             [Service + "DeltaSecrets"] = (call, aborted) => ServeAsync(call, context => new DeltaDialect(context), aborted),
             [Service + "FetchSecrets"] = (_, _) => Task.FromResult(new GrpcStatus(GrpcStatusCode.Unimplemented, "FetchSecrets not implemented")),
         };
-        _servers = [.. options.Sockets.Select(path => new GrpcServer(GrpcServerOptions.OnSocket("sds", path) with { AllowsUser = Allows }, methods, use.Logs.CreateLogger("sds")))];
+        _servers = [.. options.Sockets.Select(path => new GrpcServer(GrpcServerOptions.OnSocket("sds", path) with { AllowsUser = Allows, Sockets = sockets ?? new() }, methods, use.Logs.CreateLogger("sds")))];
     }
 
     public string Name => "sds";
@@ -57,6 +63,17 @@ internal sealed class SdsServer : IComponent, IDisposable
     public async Task StopAsync(CancellationToken hard)
     {
         await Task.WhenAll(_servers.Select(s => s.StopAsync(hard)));
+        await EndAsync();
+    }
+
+    public async Task LeaveAsync(CancellationToken hard)
+    {
+        await Task.WhenAll(_servers.Select(s => s.LeaveAsync(hard)));
+        await EndAsync();
+    }
+
+    private async Task EndAsync()
+    {
         await _crl.EndAsync();
         await _files.CloseAsync(); // after the streams, which hold leases
     }

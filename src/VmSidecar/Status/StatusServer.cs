@@ -1,15 +1,20 @@
+using System.Net;
+using System.Net.Sockets;
+
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
 using VmSidecar.Configuration;
 using VmSidecar.Lifecycle;
 using VmSidecar.Linux.Processes;
+using VmSidecar.Linux.Sockets;
 
 namespace VmSidecar.Status;
 
@@ -27,6 +32,9 @@ internal sealed partial class StatusServer(StatusOptions options, StatusRoutes r
 
     public string Name => "status";
 
+    /// <summary>What the agent before this one in the process has left.</summary>
+    public ListeningSockets Sockets { get; init; } = new();
+
     public Task Completion { get; } = new TaskCompletionSource().Task;
 
     /// <summary>The port really bound; 0 when off.</summary>
@@ -36,7 +44,7 @@ internal sealed partial class StatusServer(StatusOptions options, StatusRoutes r
     {
         if (options.Port == 0) { return; }
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(Configure);
+        builder.WebHost.UseSockets(sockets => sockets.CreateBoundListenSocket = Open).UseKestrelCore().ConfigureKestrel(Configure);
         _app = builder.Build();
         _app.Run(routes.ServeAsync);
         try
@@ -48,7 +56,7 @@ internal sealed partial class StatusServer(StatusOptions options, StatusRoutes r
             string owner = PortOwner.Find(options.Port)?.ToString() ?? "another process";
             throw new FatalException("status", $"port {options.Port} is taken by {owner}", "Stop that process, or set statusPort in the mesh file", e);
         }
-        catch (Exception e) when (e is System.Net.Sockets.SocketException or UnauthorizedAccessException || e.InnerException is System.Net.Sockets.SocketException)
+        catch (Exception e) when (e is SocketException or UnauthorizedAccessException || e.InnerException is SocketException)
         {
             throw new FatalException("status", $"cannot listen on port {options.Port}: {e.Message}", "Set statusPort in the mesh file to a free port above 1023", e);
         }
@@ -65,6 +73,8 @@ internal sealed partial class StatusServer(StatusOptions options, StatusRoutes r
         await _app.DisposeAsync();
         Terminated(log);
     }
+
+    private Socket Open(EndPoint endPoint) => Sockets.Take(ListeningSockets.Named("status", endPoint), () => SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint));
 
     private void Configure(KestrelServerOptions kestrel)
     {

@@ -7,7 +7,7 @@ namespace VmSidecar.Status;
 /// Tells systemd how the service is: READY=1 once it can serve, or after a bounded grace with a degraded status, so that a boot never hangs
 /// on the mesh; STATUS= on each change and once a minute; STOPPING=1 at the stop. Owned by SidecarApp, started last, stopped first.
 /// </summary>
-internal sealed class SystemdReporter(SystemdNotify systemd, Published<ReadinessState> readiness, Func<string> detail, TimeSpan stopBudget, TimeProvider time) : IComponent, IDisposable
+internal sealed class SystemdReporter(SystemdNotify systemd, Published<ReadinessState> readiness, Func<string> detail, TimeSpan stopBudget, TimeProvider time) : IComponent, IReplaceable, IDisposable
 {
     private static readonly TimeSpan Grace = TimeSpan.FromSeconds(60); // below TimeoutStartSec of the unit
     private static readonly TimeSpan Refresh = TimeSpan.FromMinutes(1); // the detail changes without a change of readiness
@@ -25,9 +25,20 @@ internal sealed class SystemdReporter(SystemdNotify systemd, Published<Readiness
         return Task.CompletedTask;
     }
 
-    public async Task StopAsync(CancellationToken hard)
+    public Task StopAsync(CancellationToken hard)
     {
         systemd.Stopping("stopping: draining Envoy", stopBudget + TimeSpan.FromSeconds(5));
+        return EndAsync();
+    }
+
+    public Task LeaveAsync(CancellationToken hard)
+    {
+        systemd.Status("being replaced in place; Envoy goes on");
+        return EndAsync();
+    }
+
+    private async Task EndAsync()
+    {
         await _stop.CancelAsync();
         await _loop.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }

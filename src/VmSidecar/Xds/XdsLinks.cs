@@ -2,6 +2,7 @@ using VmSidecar.Dns;
 using VmSidecar.Health;
 using VmSidecar.Identity;
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Sockets;
 using VmSidecar.Wasm;
 
 namespace VmSidecar.Xds;
@@ -27,6 +28,9 @@ internal sealed record XdsLinks(IIstiodAccess Access, Published<HealthState> Hea
 
     /// <summary>Gives Wasm modules as files; null: fetched as the options say.</summary>
     public IWasmModules? Modules { get; init; }
+
+    /// <summary>What the agent before this one in the process has left.</summary>
+    public ListeningSockets Sockets { get; init; } = new();
 
     /// <summary>Opens streams to istiod; null: over the network, by <see cref="Access"/>.</summary>
     public IIstiodDialer? Dialer { get; init; }

@@ -14,7 +14,7 @@ namespace VmSidecar.Xds;
 /// agent's own. Only one Envoy stream is active; a newer one supersedes it. Owned by SidecarApp.
 /// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "StopAsync frees it; a component has no Dispose")]
-internal sealed class XdsProxy : IComponent
+internal sealed class XdsProxy : IComponent, IReplaceable
 {
     private const int MostAside = 32; // gRPC clients without a proxy, each with a stream to istiod; a client with many channels has one each
 
@@ -59,7 +59,7 @@ internal sealed class XdsProxy : IComponent
         _seat = new JointSeat(time);
         _own = new AgentStream(_context, _joint, Mode);
         _server = new GrpcServer(
-            GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxRequest ?? options.MaxMessage },
+            GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxRequest ?? options.MaxMessage, Sockets = links.Sockets },
             new Dictionary<string, GrpcHandler>(StringComparer.Ordinal)
             {
                 [XdsMessages.SotwMethod] = (call, aborted) => ServeAsync(call, delta: false, aborted),
@@ -140,12 +140,16 @@ internal sealed class XdsProxy : IComponent
         if (_modules is not null) { _purging = GuardAsync(_modules.RunAsync(_stop.Token)); }
     }
 
-    public async Task StopAsync(CancellationToken hard)
+    public Task StopAsync(CancellationToken hard) => EndAsync(() => _server.StopAsync(hard), hard);
+
+    public Task LeaveAsync(CancellationToken hard) => EndAsync(() => _server.LeaveAsync(hard), hard);
+
+    private async Task EndAsync(Func<Task> close, CancellationToken hard)
     {
         if (_seat.Holder.Session is { } session) { await LastWordsAsync(session, hard); }
         _seat.Holder.Session?.Supersede(new GrpcStatus(GrpcStatusCode.Unavailable, "the agent is stopping"));
         await _stop.CancelAsync();
-        await _server.StopAsync(hard);
+        await close();
         await _ownLoop;
         await _keeping;
         await _purging;

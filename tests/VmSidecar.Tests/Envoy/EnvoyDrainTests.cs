@@ -76,8 +76,8 @@ public sealed class EnvoyDrainTests
     {
         using var fake = new FakeEnvoy("");
         EnvoyOptions options = with(fake.Options with { AdminPort = admin.Port });
-        ChildProcess child = await ChildProcess.StartAsync(new ChildCommand("/bin/sleep", ["1000"], new Dictionary<string, string>(), Quiet: true));
+        ChildProcess child = await ChildProcess.StartAsync(new ChildCommand("/bin/sleep", ["1000"], new Dictionary<string, string>(), Quiet: false));
         ILogger log = _log;
-        return (new EnvoyDrain(options, new EnvoyAdmin(options, TimeProvider.System), TimeProvider.System, log), new EnvoyProcess(child, new LastWords(), Task.CompletedTask));
+        return (new EnvoyDrain(options, new EnvoyAdmin(options, TimeProvider.System), TimeProvider.System, log), new EnvoyProcess(child, new LastWords(), new EnvoyOutput(child, _ => { }, new LastWords(), default)));
     }
 }

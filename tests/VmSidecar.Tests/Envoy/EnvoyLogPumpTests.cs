@@ -64,7 +64,7 @@ public sealed class EnvoyLogPumpTests
     private static async Task RunAsync(EnvoyLogPump pump, string script, LastWords words)
     {
         ChildProcess child = await ChildProcess.StartAsync(new ChildCommand("/bin/sh", ["-c", script], new Dictionary<string, string> { ["PATH"] = "/usr/bin:/bin" }));
-        await pump.Attach(child, words).WaitAsync(Test.Deadline);
+        await pump.Attach(child, words).Ended.WaitAsync(Test.Deadline);
         Assert.True((await child.Exited.WaitAsync(Test.Deadline)).IsNormal);
     }
 }

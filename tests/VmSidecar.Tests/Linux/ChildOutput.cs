@@ -32,7 +32,7 @@ internal static class ChildOutput
             bool outputEnded = false, errorEnded = false;
             while (!outputEnded || !errorEnded)
             {
-                Pipes.Wait(outputEnded ? null : child.Output, errorEnded ? null : child.Error, out bool outputReady, out bool errorReady);
+                Pipes.Wait(outputEnded ? null : child.Output, errorEnded ? null : child.Error, null, out bool outputReady, out bool errorReady);
                 if (outputReady) { outputEnded = !Take(child.Output!, buffer, bytes); }
                 if (errorReady) { errorEnded = !Take(child.Error!, buffer, bytes); }
             }

@@ -1,0 +1,85 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+using VmSidecar.Linux.Processes;
+
+namespace VmSidecar.Commands;
+
+/// <summary>
+/// <c>reload</c>: the running agent is replaced in place by what is installed now, with today's settings; Envoy and all sockets go on. For upgrades and for
+/// <c>systemctl reload istio</c>. Exit 0 replaced, 1 refused (the agent goes on, the reason is printed), 3 not running, 4 only a restart does it.
+/// </summary>
+internal sealed class ReloadCommand(TextWriter output, TextWriter error, int port, Func<int, bool> signal, TimeProvider time)
+{
+    private const int Refused = 1, NotRunning = 3, NeedsRestart = 4;
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(100), Answer = TimeSpan.FromSeconds(5), Period = TimeSpan.FromMilliseconds(200);
+
+    public static Command Create(Cli cli)
+    {
+        var port = new Option<int>("--port") { Description = "The status port", DefaultValueFactory = _ => 15020 };
+        var command = new Command("reload", "Replaces the running agent in place by what is installed and set now; Envoy goes on") { port };
+        command.SetAction((parsed, stop) => new ReloadCommand(cli.Out, cli.Error, parsed.GetValue(port), pid => StrangerSignals.Send(pid, SignalNumber.Hup), TimeProvider.System).RunAsync(stop));
+        return command;
+    }
+
+    /// <summary>Asks, and waits for the outcome.</summary>
+    public async Task<int> RunAsync(CancellationToken stop)
+    {
+        using HttpMessageInvoker http = LocalHttp.Create();
+        if (await StateAsync(http, stop) is not { } before)
+        {
+            await error.WriteLineAsync($"the agent does not answer on port {port}. Is it running? See 'systemctl status istio'");
+            return NotRunning;
+        }
+        if (before["replacement"] is not JsonObject ability)
+        {
+            await error.WriteLineAsync("the running agent is of a version, or in a state, in which it cannot be replaced in place: systemctl restart istio");
+            return NeedsRestart;
+        }
+        if (before["pid"] is not JsonValue pid || !signal(pid.GetValue<int>()))
+        {
+            await error.WriteLineAsync("the agent could not be told; run this as root or istio-proxy");
+            return Refused;
+        }
+        return await OutcomeAsync(http, before, ability, stop);
+    }
+
+    private async Task<int> OutcomeAsync(HttpMessageInvoker http, JsonObject before, JsonObject ability, CancellationToken stop)
+    {
+        long begin = time.GetTimestamp();
+        while (time.GetElapsedTime(begin) < Patience)
+        {
+            await Task.Delay(Period, time, stop);
+            if (await StateAsync(http, stop) is not { } now || now["replacement"] is not JsonObject state) { continue; } // in between
+            if (Number(now["pid"]) != Number(before["pid"]))
+            {
+                await error.WriteLineAsync("the agent was started anew meanwhile; see /var/log/istio/istio.log");
+                return Refused;
+            }
+            if (Number(state["count"]) > Number(ability["count"]))
+            {
+                await output.WriteLineAsync($"replaced in place: {before["version"]} by {now["version"]}; Envoy goes on");
+                return 0;
+            }
+            if (Number(state["refusals"]) > Number(ability["refusals"]))
+            {
+                await error.WriteLineAsync($"not replaced, the agent goes on: {state["refused"]}");
+                return state["needsRestart"]?.GetValue<bool>() == true ? NeedsRestart : Refused;
+            }
+        }
+        await error.WriteLineAsync($"no outcome within {Patience.TotalSeconds.ToString("0", CultureInfo.InvariantCulture)} s; see /var/log/istio/istio.log");
+        return Refused;
+    }
+
+    private async Task<JsonObject?> StateAsync(HttpMessageInvoker http, CancellationToken stop)
+    {
+        using var question = new HttpRequestMessage(HttpMethod.Get, $"http://127.0.0.1:{port}/debug/statusz");
+        (int status, string body, _) = await LocalHttp.SendAsync(http, question, Answer, time, stop);
+        try { return status == 200 ? JsonNode.Parse(body) as JsonObject : null; }
+        catch (JsonException) { return null; }
+    }
+
+    private static int Number(JsonNode? value) => value?.GetValue<int>() ?? 0;
+}

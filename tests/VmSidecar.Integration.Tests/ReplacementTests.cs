@@ -1,0 +1,118 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
+
+using VmSidecar.TestKit;
+using VmSidecar.TestKit.Istiod;
+
+using Xunit;
+
+namespace VmSidecar.Integration.Tests;
+
+/// <summary>The agent is replaced in place by execve: the same process, the same Envoy, the same sockets, no second certificate; and it stays where the new one could not go on.</summary>
+public sealed class ReplacementTests
+{
+    [Fact]
+    public async Task Twice_replaced_under_queries_it_loses_none_and_keeps_process_Envoy_output_and_certificate()
+    {
+        await using FakeIstiod istiod = await StartTests.StartAsync();
+        await using AgentProcess agent = AgentProcess.Start(istiod);
+        JsonObject first = await ReadyAsync(agent);
+        using var stop = new CancellationTokenSource();
+        Task<int> names = AskNamesAsync(agent, stop.Token), pages = AskPagesAsync(agent, stop.Token);
+        for (int count = 1; count <= 2; count++)
+        {
+            await File.AppendAllTextAsync(agent.Said, $"half {count} ");
+            agent.Signal("HUP");
+            JsonObject now = await agent.StateAsync(s => Count(s, "count") == count && s["certificate"]?["until"] is not null);
+            await File.AppendAllTextAsync(agent.Said, $"whole {count}\n");
+            await agent.LineAsync($"half {count} whole {count}");
+            Assert.Equal(first["envoy"]!["pid"]!.GetValue<int>(), now["envoy"]!["pid"]!.GetValue<int>());
+        }
+        await stop.CancelAsync();
+        Assert.True(await names > 0 && await pages > 0);
+        Assert.False(agent.HasExited);
+        Assert.Single(istiod.Ca.Calls);
+        Assert.Equal(1, agent.Log().Split('\n').Count(l => l.Contains("envoy process", StringComparison.Ordinal)));
+        await istiod.UntilAsync(i => i.Streams is [_], "one stream");
+
+        agent.Signal("TERM");
+        await agent.ExitedAsync();
+        Assert.Equal(0, agent.ExitCode);
+        Assert.False(Directory.Exists($"/proc/{first["envoy"]!["pid"]}"), agent.Log());
+    }
+
+    [Fact]
+    public async Task The_Envoy_of_the_agent_before_is_watched_like_an_own_one_and_dies_with_the_agent()
+    {
+        await using FakeIstiod istiod = await StartTests.StartAsync();
+        await using AgentProcess agent = AgentProcess.Start(istiod);
+        int envoy = (await ReadyAsync(agent))["envoy"]!["pid"]!.GetValue<int>();
+        agent.Signal("HUP");
+        await agent.StateAsync(s => Count(s, "count") == 1);
+        using (var kill = System.Diagnostics.Process.Start("kill", ["-KILL", $"{envoy}"])) { await kill.WaitForExitAsync(); }
+        JsonObject again = await agent.StateAsync(s => s["envoy"]?["phase"]?.ToString() == "Running" && s["envoy"]!["starts"]!.GetValue<int>() == 2);
+        await agent.LineAsync("signal: killed");
+
+        agent.Signal("KILL");
+        await agent.ExitedAsync();
+        await Test.UntilAsync(() => !Directory.Exists($"/proc/{again["envoy"]!["pid"]}"));
+    }
+
+    [Fact]
+    public async Task With_settings_that_do_not_read_or_that_move_a_port_the_running_agent_stays()
+    {
+        await using FakeIstiod istiod = await StartTests.StartAsync();
+        await using AgentProcess agent = AgentProcess.Start(istiod);
+        JsonObject first = await ReadyAsync(agent);
+
+        agent.Set($"statusPort: {agent.StatusPort}", "SECRET_TTL=soon");
+        agent.Signal("HUP");
+        JsonObject state = await agent.StateAsync(s => Count(s, "refusals") == 1);
+        Assert.Contains("SECRET_TTL: 'soon' is not a duration", state["replacement"]!["refused"]!.ToString(), StringComparison.Ordinal);
+        Assert.False(state["replacement"]!["needsRestart"]!.GetValue<bool>());
+
+        agent.Set($"statusPort: {agent.StatusPort + 1}");
+        agent.Signal("HUP");
+        state = await agent.StateAsync(s => Count(s, "refusals") == 2);
+        Assert.Contains($"status port {agent.StatusPort} would become status port {agent.StatusPort + 1}", state["replacement"]!["refused"]!.ToString(), StringComparison.Ordinal);
+        Assert.True(state["replacement"]!["needsRestart"]!.GetValue<bool>());
+        Assert.Equal((0, first["envoy"]!["pid"]!.GetValue<int>()), (Count(state, "count"), state["envoy"]!["pid"]!.GetValue<int>()));
+
+        agent.Set($"statusPort: {agent.StatusPort}", "SECRET_GRACE_PERIOD_RATIO=0.4\nproxyLogLevel=debug");
+        agent.Signal("HUP");
+        await agent.StateAsync(s => Count(s, "count") == 1);
+    }
+
+    private static Task<JsonObject> ReadyAsync(AgentProcess agent) =>
+        agent.StateAsync(s => s["replacement"] is JsonObject && s["envoy"]?["phase"]?.ToString() == "Running" && s["certificate"]?["until"] is not null);
+
+    private static int Count(JsonObject state, string what) => state["replacement"]?[what]?.GetValue<int>() ?? -1;
+
+    /// <summary>One question after the other; every one is answered.</summary>
+    private static async Task<int> AskNamesAsync(AgentProcess agent, CancellationToken stop)
+    {
+        byte[] query = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 5, .. "nginx"u8, 7, .. "example"u8, 3, .. "com"u8, 0, 0, 1, 0, 1];
+        int answered = 0;
+        for (; !stop.IsCancellationRequested; answered++)
+        {
+            using var socket = new UdpClient();
+            socket.Connect(new IPEndPoint(IPAddress.Loopback, agent.DnsPort));
+            await socket.SendAsync(query, CancellationToken.None);
+            Assert.Equal(0x12, (await socket.ReceiveAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline)).Buffer[0]);
+        }
+        return answered;
+    }
+
+    /// <summary>One page after the other, each over a new connection: none is refused.</summary>
+    private static async Task<int> AskPagesAsync(AgentProcess agent, CancellationToken stop)
+    {
+        int answered = 0;
+        for (; !stop.IsCancellationRequested; answered++)
+        {
+            using var client = new TcpClient();
+            await client.ConnectAsync(IPAddress.Loopback, agent.StatusPort, CancellationToken.None);
+        }
+        return answered;
+    }
+}
