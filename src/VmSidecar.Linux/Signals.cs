@@ -15,7 +15,7 @@ internal sealed class Signals : IDisposable
     private readonly List<PosixSignalRegistration> _registrations = [];
     private readonly Lock _gate = new();
     private readonly HashSet<Act> _early = [];
-    private IReadOnlyDictionary<Act, Action>? _listener;
+    private Dictionary<Act, Action>? _listener;
 
     /// <summary>Handlers are there when this returns; signals that the program before this one in the process left blocked arrive then.</summary>
     public Signals()

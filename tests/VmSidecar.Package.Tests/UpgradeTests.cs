@@ -18,19 +18,46 @@ public sealed class UpgradeTests(PackageMesh mesh)
         await using Machine vm = await StartedAsync($"vm-sidecar_{PackageMesh.Older}.deb");
         await vm.RunAsync("echo '# mine' >>/etc/default/istio; echo '# mine' >/var/lib/istio/envoy/sidecar.env", Stop);
         string pids = await vm.RunAsync("pgrep -u istio-proxy", Stop);
-        await using Traffic traffic = await Traffic.StartAsync(vm, Stop);
-        await vm.RunAsync("dpkg --force-confold -i /root/vm-sidecar.deb", Stop);
-        await vm.RunAsync($"dpkg --force-confold -i /root/vm-sidecar_{PackageMesh.Newer}.deb", Stop);
-        Assert.Equal(PackageMesh.Newer, await vm.RunAsync("dpkg-query -W -f '${Version}' vm-sidecar", Stop));
-        await vm.RunAsync("dpkg --force-confold --force-downgrade -i /root/vm-sidecar.deb", Stop);
-        Assert.Equal(pids, await vm.RunAsync("pgrep -u istio-proxy", Stop)); // the running agent went on, with its old binary
-        (int good, string[] bad) = await traffic.EndAsync(Stop);
-        Assert.True(bad.Length == 0 && good > 0, $"{good} answers, and: {string.Join("; ", bad)}");
+        await using (Traffic http = await Traffic.StartAsync(vm, Stop), names = await Traffic.NamesAsync(vm, Stop))
+        {
+            string said = await vm.RunAsync("dpkg --force-confold -i /root/vm-sidecar.deb", Stop);
+            Assert.Contains("replaced in place", said, StringComparison.Ordinal);
+            await vm.RunAsync($"dpkg --force-confold -i /root/vm-sidecar_{PackageMesh.Newer}.deb", Stop);
+            Assert.Equal(PackageMesh.Newer, await vm.RunAsync("dpkg-query -W -f '${Version}' vm-sidecar", Stop));
+            Assert.Contains($"version {mesh.NewerBinary}-", await vm.RunAsync("vmsidecar status || true", Stop), StringComparison.Ordinal);
+            said = await vm.RunAsync("dpkg --force-confold --force-downgrade -i /root/vm-sidecar.deb", Stop);
+            Assert.Contains($"replaced in place: {mesh.NewerBinary}-", said, StringComparison.Ordinal);
+            Assert.Equal(pids, await vm.RunAsync("pgrep -u istio-proxy", Stop)); // the agent is the same process, and Envoy went on
+            await vm.RunAsync("systemctl reload istio", Stop);
+            foreach (Traffic traffic in (Traffic[])[http, names])
+            {
+                (int good, string[] bad) = await traffic.EndAsync(Stop);
+                Assert.True(bad.Length == 0 && good > 0, $"{good} answers, and: {string.Join("; ", bad)}");
+            }
+        }
+        Assert.Equal(pids, await vm.RunAsync("pgrep -u istio-proxy", Stop));
+        Assert.Equal("NRestarts=0\nActiveState=active\nSubState=running\n", await vm.RunAsync("systemctl show -p NRestarts -p ActiveState -p SubState istio", Stop));
         Assert.Equal("# mine\n# mine\n", await vm.RunAsync("tail -n 1 /etc/default/istio; cat /var/lib/istio/envoy/sidecar.env", Stop));
-        Assert.Contains("(deleted)", await vm.RunAsync($"readlink /proc/$({Main})/exe", Stop), StringComparison.Ordinal);
-        await vm.RunAsync("systemctl restart istio", Stop);
         Assert.Equal("/usr/bin/vmsidecar\n", await vm.RunAsync($"readlink /proc/$({Main})/exe", Stop));
         await mesh.RegisteredAsync(vm, Stop);
+        await vm.RunAsync("systemctl stop istio", Stop);
+        Assert.Equal("", (await vm.TryAsync("pgrep -u istio-proxy -a", Stop)).Output);
+    }
+
+    [Fact]
+    public async Task A_version_that_cannot_run_here_leaves_the_running_agent_and_the_next_one_takes_over()
+    {
+        await using Machine vm = await StartedAsync("vm-sidecar.deb");
+        string pids = await vm.RunAsync("pgrep -u istio-proxy", Stop);
+        await vm.RunAsync("mkdir /root/p; dpkg-deb -R /root/vm-sidecar.deb /root/p; sed -i 's/^Version:.*/Version: 9.9.8~broken/' /root/p/DEBIAN/control; mv /root/p/usr/bin/vmsidecar /root/p/usr/bin/vmsidecar.real", Stop);
+        await vm.RunAsync("printf '#!/bin/sh\\n[ \"$1\" != replacement-check ] || { echo \"error: a symbol is missing\" >&2; exit 127; }\\nexec /usr/bin/vmsidecar.real \"$@\"\\n' >/root/p/usr/bin/vmsidecar; chmod 755 /root/p/usr/bin/vmsidecar; dpkg-deb -Znone -b /root/p /root/broken.deb", Stop);
+        ShellResult upgrade = await vm.TryAsync("dpkg -i /root/broken.deb", Stop);
+        Assert.True(upgrade.Exit == 0, upgrade.All);
+        Assert.Contains("not replaced, the agent goes on: /usr/bin/vmsidecar cannot run here: error: a symbol is missing", upgrade.All, StringComparison.Ordinal);
+        Assert.Equal(pids, await vm.RunAsync("pgrep -u istio-proxy", Stop));
+        await vm.RunAsync($"dpkg -i /root/vm-sidecar_{PackageMesh.Newer}.deb", Stop);
+        Assert.Equal(pids, await vm.RunAsync("pgrep -u istio-proxy", Stop));
+        Assert.Contains($"version {mesh.NewerBinary}-", await vm.RunAsync("vmsidecar status || true", Stop), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
+using VmSidecar.Configuration;
 using VmSidecar.Linux.Processes;
 
 namespace VmSidecar.Commands;
@@ -18,15 +19,23 @@ internal sealed class ReloadCommand(TextWriter output, TextWriter error, int por
 
     public static Command Create(Cli cli)
     {
-        var port = new Option<int>("--port") { Description = "The status port", DefaultValueFactory = _ => 15020 };
-        var command = new Command("reload", "Replaces the running agent in place by what is installed and set now; Envoy goes on") { port };
-        command.SetAction((parsed, stop) => new ReloadCommand(cli.Out, cli.Error, parsed.GetValue(port), pid => StrangerSignals.Send(pid, SignalNumber.Hup), TimeProvider.System).RunAsync(stop));
+        Option<string> root = cli.RootOption();
+        var port = new Option<int?>("--port") { Description = "The status port (default: as set)" };
+        var command = new Command("reload", "Replaces the running agent in place by what is installed and set now; Envoy goes on") { root, port };
+        command.SetAction((parsed, stop) => new ReloadCommand(cli.Out, cli.Error, parsed.GetValue(port) ?? PortOf(cli, parsed.GetValue(root)!), pid => StrangerSignals.Send(pid, SignalNumber.Hup), TimeProvider.System).RunAsync(stop));
         return command;
     }
+
+    private static int PortOf(Cli cli, string root) => ConfigLoad.Read(new HostPaths(root), cli.Environment, CommandLineFlags.None, new HostNetwork()).Options?.Status.Port ?? 15020;
 
     /// <summary>Asks, and waits for the outcome.</summary>
     public async Task<int> RunAsync(CancellationToken stop)
     {
+        if (port == 0)
+        {
+            await error.WriteLineAsync("the status port is off (statusPort: 0): send SIGHUP to the agent and read the outcome in /var/log/istio/istio.log");
+            return Refused;
+        }
         using HttpMessageInvoker http = LocalHttp.Create();
         if (await StateAsync(http, stop) is not { } before)
         {

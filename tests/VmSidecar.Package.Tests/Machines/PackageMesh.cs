@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json.Nodes;
 
 using VmSidecar.MeshLab.Lab;
@@ -19,6 +20,9 @@ public sealed class PackageMesh : IAsyncLifetime
 {
     /// <summary>A version below and one above the package's own.</summary>
     public const string Older = "0.0.1~older", Newer = "9.9.9~newer";
+
+    /// <summary>What the binary in <see cref="Newer"/> says it is: its own number with nines for digits, overwritten in place.</summary>
+    internal string NewerBinary { get; private set; } = "";
 
     private static readonly string s_lab = typeof(Daemon).Assembly.Location;
     private readonly List<Daemon> _daemons = [];
@@ -100,14 +104,27 @@ public sealed class PackageMesh : IAsyncLifetime
         await StartWebAsync(Network.NetnsOf("pod"), "Welcome to the pod!", stop);
         File.Copy(Inputs.Package, Path.Combine(Network.Folder, "vm-sidecar.deb"));
         await RepackAsync(Older, stop);
-        await RepackAsync(Newer, stop);
+        await RepackAsync(Newer, stop, Rename);
+    }
+
+    /// <summary>A program that differs in what it calls itself.</summary>
+    private void Rename(string folder)
+    {
+        string binary = Path.Combine(folder, "usr/bin/vmsidecar"), number = File.ReadAllLines(Path.Combine(folder, "DEBIAN/control")).First(l => l.StartsWith("Version: ", StringComparison.Ordinal))[9..];
+        NewerBinary = string.Concat(number.Select(c => char.IsAsciiDigit(c) ? '9' : c));
+        byte[] program = File.ReadAllBytes(binary);
+        int at = program.AsSpan().IndexOf(Encoding.UTF8.GetBytes(number + "+"));
+        Assert.True(at > 0, $"{binary} does not hold its version {number}");
+        Encoding.UTF8.GetBytes(NewerBinary).CopyTo(program, at);
+        File.WriteAllBytes(binary, program);
     }
 
     /// <summary>The same package under another version, as <c>vm-sidecar_VERSION.deb</c>.</summary>
-    private async Task RepackAsync(string version, CancellationToken stop)
+    private async Task RepackAsync(string version, CancellationToken stop, Action<string>? change = null)
     {
         string folder = Path.Combine(Network.Folder, "repack"), control = Path.Combine(folder, "DEBIAN/control");
         await Shell.MustAsync(stop, "dpkg-deb", "-R", Inputs.Package, folder);
+        change?.Invoke(folder);
         string[] lines = await File.ReadAllLinesAsync(control, stop);
         await File.WriteAllLinesAsync(control, lines.Select(l => l.StartsWith("Version:", StringComparison.Ordinal) ? $"Version: {version}" : l), stop);
         await Shell.MustAsync(stop, "dpkg-deb", "-Znone", "--root-owner-group", "-b", folder, Path.Combine(Network.Folder, $"vm-sidecar_{version}.deb"));
