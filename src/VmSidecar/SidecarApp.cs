@@ -139,7 +139,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         if (host.Capture is { } capture) { await stack.StartAsync(capture(cancel => ReadyAsync(watch.State, cancel)), startup); } // rules go on last and come off first
         var pulse = new OwnPulse(() => status.Port, () => dns is null ? null : _options.Dns.Listen[0], host.Time);
         await stack.StartAsync(new SystemdWatchdog(host.Systemd, pulse.CheckAsync, host.Time, host.Logs.CreateLogger("default")), startup);
-        await stack.StartAsync(new SystemdReporter(host.Systemd, watch.State, trouble.Line, _options.ShutdownBudget, host.Time), startup);
+        await stack.StartAsync(new SystemdReporter(host.Systemd, watch.State, trouble.Line, _options.ShutdownBudget, host.Time) { DetailChanged = () => rotator.Status.Watch().Changed }, startup);
         _sockets.Dispose(); // what the agent before had and this one does not use
         snapshot.Replacement = Replacement(read, envoy, secrets);
         _replacement.SetResult(snapshot.Replacement);

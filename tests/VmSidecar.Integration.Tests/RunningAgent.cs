@@ -22,11 +22,12 @@ internal sealed class RunningAgent : IAsyncDisposable
 {
     private readonly CancellationTokenSource _stop = new();
     private readonly SidecarApp _app;
-    private readonly SystemdNotify _systemd = new(null);
+    private readonly SystemdNotify _systemd;
     private readonly List<GrpcChannel> _channels = [];
 
-    private RunningAgent(SidecarOptions options, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled)
+    private RunningAgent(SidecarOptions options, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled, string? notify)
     {
+        _systemd = new SystemdNotify(notify);
         Options = options;
         _app = new SidecarApp(options, new SidecarHost(TimeProvider.System, Log, _ => { }, _systemd, "/usr/bin:/bin", TimeProvider.System.GetUtcNow())
         {
@@ -45,12 +46,12 @@ internal sealed class RunningAgent : IAsyncDisposable
 
     public string StatusUrl => $"http://127.0.0.1:{Options.Status.Port}";
 
-    /// <summary>Reads the files below <paramref name="root"/> and starts; <paramref name="change"/> has the last word on the options, <paramref name="settled"/> is what the rest waits for after DNS.</summary>
+    /// <summary>Reads the files below <paramref name="root"/> and starts; <paramref name="change"/> has the last word on the options, <paramref name="settled"/> is what the rest waits for after DNS, <paramref name="notify"/> systemd's socket.</summary>
     public static RunningAgent Start(
-        string root, FakeIstiod istiod, Func<SidecarOptions, SidecarOptions>? change = null, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled = null)
+        string root, FakeIstiod istiod, Func<SidecarOptions, SidecarOptions>? change = null, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled = null, string? notify = null)
     {
         SidecarOptions options = OptionsFor(root, istiod);
-        var agent = new RunningAgent(change?.Invoke(options) ?? options, settled);
+        var agent = new RunningAgent(change?.Invoke(options) ?? options, settled, notify);
         agent.Ended = agent._app.RunAsync(agent._stop.Token);
         return agent;
     }

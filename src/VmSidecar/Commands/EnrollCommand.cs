@@ -44,6 +44,11 @@ internal sealed class EnrollCommand(HostPaths paths, IReadOnlyDictionary<string,
                 await output.WriteLineAsync("nothing was changed. Make the files with: istioctl x workload entry configure -f workloadgroup.yaml -o DIR");
                 return ExitCode.Configuration;
             }
+            if (Places(paths, keepToken).Select(p => p.Path).Append(Path.Combine(paths.ProxyDirectory, "x")).Select(Foreign).FirstOrDefault(l => l is not null) is { } link)
+            {
+                await output.WriteLineAsync($"enroll: {link} is a link to {new FileInfo(link).LinkTarget}, and not root's: whoever made it could send these files, written by root, anywhere. Remove it, or give it to root (chown -h root {link}). Nothing was changed");
+                return ExitCode.Fatal;
+            }
             await PlaceAsync(source, keepToken, stop);
             return ExitCode.Stopped;
         }
@@ -122,6 +127,9 @@ internal sealed class EnrollCommand(HostPaths paths, IReadOnlyDictionary<string,
         (at.ClusterEnv, OnboardingSource.ClusterEnv, All),
         (at.Mesh, OnboardingSource.Mesh, All),
     ];
+
+    /// <summary>A link in the way that root must not follow; as anybody else there is nothing to gain by one.</summary>
+    private string? Foreign(string path) => Environment.IsPrivilegedProcess ? FolderLinks.Foreign(path, (paths.At("etc/istio"), "/var/lib/istio")) : null;
 
     private void MakeFolder(string folder, bool isSecret)
     {

@@ -11,6 +11,8 @@ internal static partial class SecretRemover
 {
     public const string Mark = "[removed]";
 
+    private const string Names = @"(?:(?:XDS|CA)_HEADER_\w+|\w*TOKEN|\w*(?:SECRET|PASSWORD|PASSWD|APIKEY|API_KEY|ACCESS_KEY|CREDENTIAL)\w*)(?<!_FILE)(?<!_PATH)(?<!_DIR)(?<!SECRET_TTL)(?<!RATIO)(?<!JITTER)(?<!PROVIDER)(?<!TYPE)";
+
     /// <summary>The text without its secrets.</summary>
     public static string Clean(string text)
     {
@@ -19,7 +21,9 @@ internal static partial class SecretRemover
         text = Authorization().Replace(text, "$1" + Mark);
         text = UrlPassword().Replace(text, "://" + Mark + "@");
         text = CallHeader().Replace(text, "$1" + Mark);
+        text = OpaqueToken().Replace(text, "$1" + Mark);
         text = Setting().Replace(text, "$1" + Mark);
+        text = Assignment().Replace(text, "${quote}${name}" + Mark + "${quote}");
         return JsonField().Replace(text, "$1\"" + Mark + "\"");
     }
 
@@ -40,12 +44,20 @@ internal static partial class SecretRemover
     [GeneratedRegex(@"://[^\s/@""']+@")]
     private static partial Regex UrlPassword();
 
+    // A token that is no JWT. Only names in capitals: "token: expired" is what doctor says.
+    [GeneratedRegex(@"^(\s*[A-Z0-9_]*TOKEN\s*:[ ]*)\S.*$", RegexOptions.Multiline)]
+    private static partial Regex OpaqueToken();
+
     // Headers for istiod and the CA carry credentials under any name.
     [GeneratedRegex(@"^(\s*(?:export\s+)?(?:XDS|CA)_HEADER_\w+\s*[=:]?[ ]*)\S.*$", RegexOptions.Multiline)]
     private static partial Regex CallHeader();
 
     [GeneratedRegex(@"^(\s*(?:export\s+)?\w*(?:SECRET|PASSWORD|PASSWD|APIKEY|API_KEY|ACCESS_KEY|CREDENTIAL)\w*(?<!SECRET_TTL)(?<!RATIO)(?<!JITTER)(?<!PROVIDER)(?<!TYPE)\s*[=:][ ]*)\S.*$", RegexOptions.Multiline | RegexOptions.IgnoreCase)]
     private static partial Regex Setting();
+
+    // Anywhere in a line, as in Environment= of a unit, in a list of processes, in a shell's words: quoted as a whole, quoted in part, or not. What names a file or a duration is not it.
+    [GeneratedRegex(@"(?<![\w$])(?:(?<quote>[""'])(?<name>" + Names + @"=)(?:(?!\k<quote>)[^\n])+\k<quote>|(?<name>" + Names + @"=)(?!\[removed\])(?:""[^""\n]*""|'[^'\n]*'|[^\s""'])+)", RegexOptions.IgnoreCase)]
+    private static partial Regex Assignment();
 
     [GeneratedRegex("(\"[^\"]*(?:password|private_?key|secret_?key|inline_?bytes|client_?secret|api_?key)\"\\s*:\\s*)\"[^\"]*\"", RegexOptions.IgnoreCase)]
     private static partial Regex JsonField();

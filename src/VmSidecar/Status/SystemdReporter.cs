@@ -17,6 +17,9 @@ internal sealed class SystemdReporter(SystemdNotify systemd, Published<Readiness
 
     public string Name => "systemd";
 
+    /// <summary>Gives a task that ends when the detail is another; null: it is only asked for once a minute, and when readiness changes.</summary>
+    public Func<Task>? DetailChanged { get; init; }
+
     public Task Completion => _ended.Task;
 
     public Task StartAsync(CancellationToken startup)
@@ -52,6 +55,7 @@ internal sealed class SystemdReporter(SystemdNotify systemd, Published<Readiness
         while (true)
         {
             (ReadinessState? state, Task changed) = readiness.Watch();
+            Task detailChanged = DetailChanged?.Invoke() ?? changed;
             string status = $"{(state is null ? "starting" : state.IsReady ? "ready" : $"degraded: {state.Reason}")}; {detail()}";
             if (!told && (state is { IsReady: true } || grace.IsCompleted))
             {
@@ -60,7 +64,7 @@ internal sealed class SystemdReporter(SystemdNotify systemd, Published<Readiness
             }
             else { systemd.Status(status); }
             using var next = CancellationTokenSource.CreateLinkedTokenSource(stop);
-            await Task.WhenAny(changed, told ? Task.Delay(Refresh, time, next.Token) : grace).WaitAsync(stop);
+            await Task.WhenAny(changed, detailChanged, told ? Task.Delay(Refresh, time, next.Token) : grace).WaitAsync(stop);
             await next.CancelAsync();
         }
     }

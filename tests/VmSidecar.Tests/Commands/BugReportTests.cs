@@ -33,6 +33,18 @@ public sealed class BugReportTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Texts))]
+    [InlineData("Environment=XDS_HEADER_AUTH=opaque", "Environment=XDS_HEADER_AUTH=[removed]")]
+    [InlineData("Environment=\"DB_PASSWORD=two words\" A=b", "Environment=\"DB_PASSWORD=[removed]\" A=b")]
+    [InlineData("Environment='DB_PASSWORD=it has \"quotes\"' A=b", "Environment='DB_PASSWORD=[removed]' A=b")]
+    [InlineData("Environment=A=b MY_TOKEN=opaque-1 C=d", "Environment=A=b MY_TOKEN=[removed] C=d")]
+    [InlineData("  \"API_KEY=x\" \\", "  \"API_KEY=[removed]\" \\")]
+    [InlineData("GITHUB_TOKEN=ghp_abc", "GITHUB_TOKEN=[removed]")]
+    [InlineData("export GITHUB_TOKEN='a b'", "export GITHUB_TOKEN=[removed]")]
+    [InlineData("VAULT_TOKEN: s.abcdef", "VAULT_TOKEN: [removed]")]
+    [InlineData("12 1 /bin/app --x=1 DB_SECRET=abc run", "12 1 /bin/app --x=1 DB_SECRET=[removed] run")]
+    [InlineData("ISTIO_TOKEN_FILE=/run/token MY_TOKEN_PATH=/x", "ISTIO_TOKEN_FILE=/run/token MY_TOKEN_PATH=/x")]
+    [InlineData("Environment=SECRET_TTL=1h CREDENTIAL_FETCHER_TYPE=JWT", "Environment=SECRET_TTL=1h CREDENTIAL_FETCHER_TYPE=JWT")]
+    [InlineData("token: expired on 2026-01-01", "token: expired on 2026-01-01")]
     public void Secrets_go_and_the_rest_stays(string text, string cleaned) => Assert.Equal(cleaned, SecretRemover.Clean(text));
 
     [Fact]

@@ -4,6 +4,7 @@ using System.IO.Compression;
 using VmSidecar.Commands;
 using VmSidecar.Configuration;
 using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Files;
 using VmSidecar.TestKit.Onboarding;
 using VmSidecar.TestKit.Pki;
 using VmSidecar.Tests.Configuration;
@@ -86,6 +87,26 @@ public sealed class EnrollCommandTests : IDisposable
         Assert.Contains("missing in", output, StringComparison.Ordinal);
         Assert.False(File.Exists(_paths.ClusterEnv));
         Assert.False(File.Exists(_paths.Token));
+    }
+
+    [Fact]
+    public async Task As_root_it_follows_no_folder_link_of_another_user()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "only root can make links of others");
+        string elsewhere = Directory.CreateDirectory(Path.Combine(_folder, "elsewhere")).FullName, link = _paths.At("var/lib/istio/envoy");
+        Directory.CreateDirectory(_paths.At("var/lib/istio"));
+        Directory.CreateSymbolicLink(link, elsewhere);
+        Ownership.Give(link, 1234, 1234);
+        (ExitCode code, string output) = await RunAsync(From);
+        Assert.Equal(ExitCode.Fatal, code);
+        Assert.Contains($"{link} is a link to {elsewhere}, and not root's", output, StringComparison.Ordinal);
+        Assert.Empty(Directory.GetFileSystemEntries(elsewhere));
+        Assert.False(File.Exists(_paths.Token)); // nothing at all was placed
+
+        Ownership.Give(link, 0, 0); // an administrator's own
+        (code, output) = await RunAsync(From);
+        Assert.True(code == ExitCode.Stopped, output);
+        Assert.True(File.Exists(Path.Combine(elsewhere, "cluster.env")));
     }
 
     [Fact]
