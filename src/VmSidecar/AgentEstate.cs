@@ -39,7 +39,7 @@ internal sealed record AgentEstate(string From, int Count, IReadOnlyDictionary<s
             || version != Version.ToString(CultureInfo.InvariantCulture) || !int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int memory)
             || SealedMemory.Take(memory) is not { } content) { return null; }
         try { return Read((JsonObject)JsonNode.Parse(content)!); }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or NullReferenceException or InvalidCastException or KeyNotFoundException) { return null; }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or ArgumentException or NullReferenceException or InvalidCastException or KeyNotFoundException) { return null; }
     }
 
     /// <summary>Sealed memory with all of it. Throws Win32Exception.</summary>

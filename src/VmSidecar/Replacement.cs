@@ -20,7 +20,7 @@ namespace VmSidecar;
 /// <param name="log">Where a refusal is told.</param>
 internal sealed partial class Replacement(SidecarOptions options, AgentProgram? program, int count, Func<string?> objection, Action leave, ICommandRunner commands, ILogger log)
 {
-    private readonly SemaphoreSlim _one = new(1, 1);
+    private int _isUnderWay;
     private int _refusals;
     private string? _refused;
     private bool _isOtherForm;
@@ -31,7 +31,7 @@ internal sealed partial class Replacement(SidecarOptions options, AgentProgram? 
     /// <summary>Stages 1 and 2. Never throws.</summary>
     public async Task TryAsync(CancellationToken stop)
     {
-        if (!await _one.WaitAsync(TimeSpan.Zero, stop)) { return; } // under way
+        if (Interlocked.Exchange(ref _isUnderWay, 1) == 1) { return; }
         try
         {
             string? problem = objection() ?? await AskAsync(stop) ?? objection();
@@ -46,7 +46,7 @@ internal sealed partial class Replacement(SidecarOptions options, AgentProgram? 
             Interlocked.Increment(ref _refusals);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { } // stopping instead
-        finally { _one.Release(); }
+        finally { _isUnderWay = 0; }
     }
 
     /// <summary>Null: the executable can take over.</summary>

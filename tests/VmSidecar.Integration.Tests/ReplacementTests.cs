@@ -99,7 +99,7 @@ public sealed class ReplacementTests
             using var socket = new UdpClient();
             socket.Connect(new IPEndPoint(IPAddress.Loopback, agent.DnsPort));
             await socket.SendAsync(query, CancellationToken.None);
-            Assert.Equal(0x12, (await socket.ReceiveAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline)).Buffer[0]);
+            Assert.Equal(0x12, (await socket.ReceiveAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline, CancellationToken.None)).Buffer[0]);
         }
         return answered;
     }

@@ -160,22 +160,34 @@ internal sealed class DnsServer : IComponent
         return socket;
     }
 
-    private Socket BindBeside(IPEndPoint bound)
+    private static Socket BindBeside(IPEndPoint bound)
     {
         var socket = new Socket(bound.AddressFamily, SocketType.Dgram, ProtocolType.Udp) { ReceiveBufferSize = BurstBytes };
         DatagramSocket.ShareAddress(socket);
-        socket.Bind(bound);
-        return socket;
+        return BindTo(socket, bound);
     }
 
-    private Socket Bind(IPEndPoint address, SocketType type, ProtocolType protocol)
+    private static Socket Bind(IPEndPoint address, SocketType type, ProtocolType protocol)
     {
         var socket = new Socket(address.AddressFamily, type, protocol);
         if (type == SocketType.Dgram) { socket.ReceiveBufferSize = BurstBytes; }
         // a restart must not wait for connections of the last run to time out
         if (type == SocketType.Stream) { socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true); }
-        socket.Bind(address);
-        return socket;
+        return BindTo(socket, address);
+    }
+
+    private static Socket BindTo(Socket socket, IPEndPoint address)
+    {
+        try
+        {
+            socket.Bind(address);
+            return socket;
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
     }
 
     private static string Fix(IPEndPoint address, SocketError error) => error switch

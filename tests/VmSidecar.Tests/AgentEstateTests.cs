@@ -1,0 +1,80 @@
+using Microsoft.Win32.SafeHandles;
+
+using VmSidecar.Envoy;
+using VmSidecar.Identity;
+using VmSidecar.Linux.Memory;
+using VmSidecar.Linux.Processes;
+
+using Xunit;
+
+namespace VmSidecar.Tests;
+
+/// <summary>What one agent leaves to the next in its process is read as it was written, and nothing else is taken for it.</summary>
+public sealed class AgentEstateTests
+{
+    [Fact]
+    public void All_of_it_arrives_and_its_descriptors_are_closed_in_children()
+    {
+        (SafeFileHandle output, SafeFileHandle other) = Pipes.Create();
+        (SafeFileHandle error, SafeFileHandle socket) = Pipes.Create();
+        var time = new DateTimeOffset(2026, 11, 23, 7, 0, 0, 123, TimeSpan.Zero);
+        var left = new AgentEstate("0.1.0-abc", 3, new Dictionary<string, int> { ["status [::]:15020"] = Number(socket) },
+            new EnvoyEstate(new PeerProcess(42, 4711), output, error)
+            {
+                Half = new HalfLines([1, 2, 255], []), Words = ["a", "ü"], Inputs = new EnvoyInputs("/usr/bin/envoy 1 2", "", true) { Settings = "F00" },
+                Epoch = 2, Starts = 5, Since = time, Version = "1.40.0", Drained = true,
+            },
+            new WorkloadSecrets("chain", "key", "roots", time, time.AddDays(1), time, "0A"));
+        using SafeFileHandle memory = left.Write();
+        int copy = Number(Descriptor.Duplicate(memory)!);
+
+        AgentEstate taken = AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = $"{AgentEstate.Version} {copy}" })!;
+
+        Assert.Equal(left.ToJson().ToJsonString(), taken.ToJson().ToJsonString());
+        Assert.Equal(left.Secrets, taken.Secrets);
+        Assert.Equal([Number(socket), Number(output), Number(error)], taken.Descriptors());
+        Assert.Null(SealedMemory.Take(copy)); // closed
+        taken.Envoy!.Output.SetHandleAsInvalid(); // the same numbers as above: closed once, there
+        taken.Envoy.Error.SetHandleAsInvalid();
+        foreach (SafeFileHandle handle in (SafeFileHandle[])[output, other, error, socket]) { handle.Dispose(); }
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("1")]
+    [InlineData("1 -4")]
+    [InlineData("1 4711")] // not open
+    [InlineData("1 0")]    // no sealed memory
+    [InlineData("2 3")]    // another form
+    public void Anything_else_is_nothing(string variable) => Assert.Null(AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = variable }));
+
+    [Theory]
+    [InlineData("no JSON")]
+    [InlineData("[]")]
+    [InlineData("{}")]
+    [InlineData("""{"from":"x","count":1,"sockets":{"a":4711}}""")]
+    [InlineData("""{"from":"x","count":1,"sockets":{},"envoy":{"pid":"one"}}""")]
+    public void Damaged_content_is_nothing(string content)
+    {
+        using SafeFileHandle memory = SealedMemory.Create("test", System.Text.Encoding.UTF8.GetBytes(content));
+        int copy = Number(Descriptor.Duplicate(memory)!);
+        Assert.Null(AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = $"1 {copy}" }));
+    }
+
+    [Fact]
+    public void Nobody_can_change_it()
+    {
+        using SafeFileHandle memory = SealedMemory.Create("test", [1, 2, 3]);
+        Assert.ThrowsAny<Exception>(() => RandomAccess.Write(memory, [9], 0));
+        Assert.ThrowsAny<Exception>(() => RandomAccess.SetLength(memory, 0));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("not JSON")]
+    [InlineData("{}")]
+    [InlineData("""{"form":"one","uses":[]}""")]
+    public void An_answer_of_an_older_executable_is_no_offer(string text) => Assert.Null(ReplacementOffer.Parse(text));
+
+    private static int Number(SafeFileHandle handle) => (int)handle.DangerousGetHandle();
+}
