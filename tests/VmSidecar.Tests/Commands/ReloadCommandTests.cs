@@ -1,0 +1,82 @@
+using System.Globalization;
+
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+
+using VmSidecar.Commands;
+
+using Xunit;
+
+namespace VmSidecar.Tests.Commands;
+
+/// <summary><c>reload</c> tells the agent and reads the outcome from its status page; each outcome has its exit code, which the package goes by.</summary>
+public sealed class ReloadCommandTests
+{
+    private const string Before = """{"pid":7,"version":"1.0-a","replacement":{"count":1,"refusals":2,"refused":"an older reason","needsRestart":true}}""";
+    private readonly StringWriter _out = new(CultureInfo.InvariantCulture), _error = new(CultureInfo.InvariantCulture);
+
+    [Theory]
+    [InlineData("""{"pid":7,"version":"2.0-b","replacement":{"count":2,"refusals":0,"refused":null,"needsRestart":false}}""", 0, "replaced in place: 1.0-a by 2.0-b; Envoy goes on", "")]
+    [InlineData("""{"pid":7,"version":"1.0-a","replacement":{"count":1,"refusals":3,"refused":"it cannot run here","needsRestart":false}}""", 1, "", "not replaced, the agent goes on: it cannot run here")]
+    [InlineData("""{"pid":7,"version":"1.0-a","replacement":{"count":1,"refusals":3,"refused":"another form","needsRestart":true}}""", 4, "", "not replaced, the agent goes on: another form")]
+    [InlineData("""{"pid":8,"version":"1.0-a","replacement":{"count":0,"refusals":0,"refused":null,"needsRestart":false}}""", 1, "", "the agent was started anew meanwhile")]
+    public async Task Waits_for_the_outcome(string after, int exit, string said, string complained)
+    {
+        int told = 0, asked = 0;
+        await using WebApplication app = await ServeAsync(http =>
+        {
+            if (told == 0) { return http.Response.WriteAsync(Before); }
+            if (++asked == 1) { http.Abort(); return Task.CompletedTask; } // in between
+            return http.Response.WriteAsync(asked == 2 ? Before : after);
+        });
+        Assert.Equal(exit, await RunAsync(app, pid => (told = pid) > 0));
+        Assert.Equal(7, told);
+        Assert.Equal(said, _out.ToString().TrimEnd());
+        Assert.Contains(complained, _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_agent_that_does_not_know_how_is_for_a_restart_and_is_told_nothing()
+    {
+        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync("""{"started":"2026-01-01T00:00:00Z"}"""));
+        Assert.Equal(4, await RunAsync(app, _ => throw new InvalidOperationException("told")));
+        Assert.Contains("systemctl restart istio", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task One_that_may_not_be_told_is_said()
+    {
+        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(Before));
+        Assert.Equal(1, await RunAsync(app, _ => false));
+        Assert.Contains("root or istio-proxy", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Without_an_agent_or_a_port_to_ask_it_says_so()
+    {
+        WebApplication app = await ServeAsync(_ => Task.CompletedTask);
+        int port = Port(app);
+        await app.DisposeAsync();
+        Assert.Equal(3, await new ReloadCommand(_out, _error, port, _ => true, TimeProvider.System).RunAsync(CancellationToken.None));
+        Assert.Equal(1, await new ReloadCommand(_out, _error, 0, _ => true, TimeProvider.System).RunAsync(CancellationToken.None));
+        Assert.Contains("the status port is off", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    private Task<int> RunAsync(WebApplication app, Func<int, bool> signal) => new ReloadCommand(_out, _error, Port(app), signal, TimeProvider.System).RunAsync(CancellationToken.None);
+
+    private static async Task<WebApplication> ServeAsync(RequestDelegate answer)
+    {
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
+        WebApplication app = builder.Build();
+        app.Run(answer);
+        await app.StartAsync();
+        return app;
+    }
+
+    private static int Port(WebApplication app) => new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single()).Port;
+}
