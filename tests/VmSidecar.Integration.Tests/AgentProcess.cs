@@ -20,7 +20,7 @@ internal sealed class AgentProcess : IAsyncDisposable
     private AgentProcess(string root)
     {
         Root = root;
-        (StatusPort, DnsPort) = (RunningAgent.FreePort(), RunningAgent.FreePort());
+        (StatusPort, DnsPort) = (FreePort.Next(), FreePort.Next());
         File.WriteAllText(Said, "");
         Directory.CreateDirectory(new HostPaths(root).LogDirectory);
         Script(Path.Combine(root, "envoy"), $"echo \"envoy process $$\"; exec tail -n +1 -f {Said}");
