@@ -1,8 +1,12 @@
 using Microsoft.Extensions.Logging.Abstractions;
 
+using VmSidecar.Configuration;
 using VmSidecar.Grpc;
+using VmSidecar.Identity;
 using VmSidecar.TestKit;
 using VmSidecar.TestKit.Grpc;
+using VmSidecar.TestKit.Istiod;
+using VmSidecar.TestKit.Istiod.Ads;
 using VmSidecar.Xds;
 
 using Xunit;
@@ -74,6 +78,71 @@ public sealed class StampedeTests
         await Task.WhenAll(running).WaitAsync(Test.Deadline);
     }
 
+    [Fact]
+    public Task Agents_on_real_connections_return_as_a_trickle() => ReturnAsync(agents: 40);
+
+    [Fact(Explicit = true)] // a minute; run by name: dotnet exec ... -explicit only -method ...A_thousand_on_real_connections_do_too
+    public Task A_thousand_on_real_connections_do_too() => ReturnAsync(agents: 1000);
+
+    /// <summary>Each agent dials by TLS, with back-off on a virtual clock; istiod dies with all of its connections, refuses for a while, and returns.</summary>
+    private async Task ReturnAsync(int agents)
+    {
+        TimeSpan step = TimeSpan.FromMilliseconds(100);
+        var time = new ManualTimeProvider();
+        await using FakeIstiod istiod = await FakeIstiod.StartedAsync();
+        await using var shape = new RelayBench(delta: true);
+        using var stop = new CancellationTokenSource();
+        var dialer = new IstiodDialer(Access(istiod, shape), istiod.Target, 1 << 20);
+        List<Task> running = [];
+        while (running.Count < agents)
+        {
+            running.AddRange(Enumerable.Range(0, 20).Select(_ => Agent(shape, dialer, time).RunAsync(stop.Token)));
+            await Test.UntilAsync(() => istiod.Streams.Count(s => s.State("NDS") != SyncState.NotSent) == running.Count);
+        }
+
+        await istiod.KillAsync(); // all at the same moment
+        List<double> due = await WaitsAsync(time, agents, now: 0);
+        Assert.All(due, d => Assert.InRange(d, 1, 500));
+        Assert.InRange(due.Count(d => d < 250), agents / 10, agents - (agents / 10)); // half expected; for 40, five standard deviations
+        double now = 0;
+        for (; now < 3000; now += step.TotalMilliseconds) // dead: each attempt is refused by the kernel
+        {
+            int coming = due.RemoveAll(d => d <= now + step.TotalMilliseconds);
+            time.Advance(step);
+            due.AddRange(await WaitsAsync(time, coming, now + step.TotalMilliseconds));
+        }
+
+        await istiod.StartAsync();
+        int before = istiod.Ads.Opened, accepted = istiod.Front.Accepted, arrived = 0, most = 0;
+        while (due.Count > 0)
+        {
+            now += step.TotalMilliseconds;
+            int coming = due.RemoveAll(d => d <= now);
+            time.Advance(step);
+            arrived += coming;
+            most = Math.Max(most, coming);
+            await Test.UntilAsync(() => istiod.Ads.Opened - before == arrived);
+        }
+        await Test.UntilAsync(() => istiod.Streams.Count(s => s.State("NDS") != SyncState.NotSent) == agents);
+        Assert.Equal(agents, istiod.Front.Accepted - accepted); // one connection each, and none in vain
+        Assert.InRange(most, 1, agents / 2);                    // an even wave would bring all of them in one tenth of a second; expected is a twentieth
+        await stop.CancelAsync();
+        await Task.WhenAll(running).WaitAsync(Test.Deadline);
+        await Test.UntilAsync(() => istiod.Front.Open == 0);
+    }
+
+    private static IstiodAccess Access(FakeIstiod istiod, RelayBench shape)
+    {
+        string roots = Path.Combine(shape.Folder, "roots.pem"), token = Path.Combine(shape.Folder, "token");
+        File.WriteAllText(roots, istiod.RootsPem);
+        File.WriteAllText(token, istiod.Tokens.Make("vm-ns", "vm-sa"));
+        var identity = new IdentityOptions
+        {
+            CaAddress = istiod.Target, TrustDomain = "cluster.local", Namespace = "vm-ns", ServiceAccount = "vm-sa", ClusterId = "Kubernetes", XdsRootFile = roots, TokenFile = token,
+        };
+        return new IstiodAccess(identity, shape.Options with { DiscoveryAddress = istiod.Target, ServerName = "istiod.istio-system.svc" }, TimeProvider.System, NullLoggerFactory.Instance);
+    }
+
     /// <summary>The next waits that are armed, as points in time, milliseconds.</summary>
     private static async Task<List<double>> WaitsAsync(ManualTimeProvider time, int count, double now)
     {
@@ -86,7 +155,7 @@ public sealed class StampedeTests
         return due;
     }
 
-    private static AgentStream Agent(RelayBench shape, ScriptedDialer dialer, TimeProvider time)
+    private static AgentStream Agent(RelayBench shape, IIstiodDialer dialer, TimeProvider time)
     {
         var metrics = new XdsMetrics(shape.Metrics);
         var links = new XdsLinks(shape.Access, shape.Health, shape.Names, null) { Dialer = dialer };

@@ -31,6 +31,20 @@ internal sealed class FrontConnection(Socket client, Socket server, FrontDoor do
 
     public void Stall() => _stalled.TrySetResult();
 
+    /// <summary>Bytes that are no TLS record reach the client.</summary>
+    public void Garble()
+    {
+        try { client.Send([.. Enumerable.Repeat((byte)0xA5, 64)]); }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException) { } // it has gone
+    }
+
+    /// <summary>FIN towards the client, whatever was under way.</summary>
+    public void Close()
+    {
+        try { client.Shutdown(SocketShutdown.Send); }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException) { } // it has gone
+    }
+
     public void CutAfter(int bytes)
     {
         Interlocked.Exchange(ref _left, bytes);
@@ -61,7 +75,8 @@ internal sealed class FrontConnection(Socket client, Socket server, FrontDoor do
                 }
                 if (towardsClient && door.Delay > TimeSpan.Zero) { await Task.Delay(door.Delay, time, stop); }
                 int allowed = towardsClient ? (int)Math.Min(length, Interlocked.Read(ref _left)) : length;
-                await SendAsync(to, buffer.AsMemory(0, allowed), stop);
+                int passed = towardsClient && door.Gate is { } gate ? await PassAsync(gate, to, buffer.AsMemory(0, allowed), stop) : 0;
+                await SendAsync(to, buffer.AsMemory(passed, allowed - passed), stop);
                 if (towardsClient && Interlocked.Add(ref _left, -allowed) <= 0)
                 {
                     Reset();
@@ -70,6 +85,16 @@ internal sealed class FrontConnection(Socket client, Socket server, FrontDoor do
             }
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException) { } // this side is gone; the other follows
+    }
+
+    /// <summary>Sends what the gate lets through and waits until it opens; returns how much was sent.</summary>
+    private static async Task<int> PassAsync(DoorGate gate, Socket to, ReadOnlyMemory<byte> bytes, CancellationToken stop)
+    {
+        int free = gate.Take(bytes.Length);
+        if (free == bytes.Length) { return 0; }
+        await SendAsync(to, bytes[..free], stop);
+        await gate.Released.WaitAsync(stop);
+        return free;
     }
 
     private static async Task SendAsync(Socket to, ReadOnlyMemory<byte> bytes, CancellationToken stop)

@@ -76,6 +76,24 @@ internal sealed class FrontDoor(IPEndPoint listen, TimeProvider time) : IAsyncDi
         foreach (FrontConnection connection in _connections.Values) { connection.Stall(); }
     }
 
+    /// <summary>Holds back what goes towards clients after so many more bytes, until the gate is released.</summary>
+    public DoorGate Hold(long after) => Gate = new DoorGate(after);
+
+    /// <summary>The latest gate.</summary>
+    internal DoorGate? Gate { get; private set; }
+
+    /// <summary>Bytes that are no TLS record reach every client.</summary>
+    public void GarbleAll()
+    {
+        foreach (FrontConnection connection in _connections.Values) { connection.Garble(); }
+    }
+
+    /// <summary>Every open connection ends towards its client without a word.</summary>
+    public void CloseAll()
+    {
+        foreach (FrontConnection connection in _connections.Values) { connection.Close(); }
+    }
+
     /// <summary>Resets the connection the gRPC server knows by this port, after so many more bytes towards the client.</summary>
     public void Cut(int serverSidePort, int afterBytes)
     {
