@@ -13,7 +13,7 @@ die() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
 BUILD_TOOLS="clang=clang"
 LAB_TOOLS="ip=iproute2 iptables=iptables nft=nftables conntrack=conntrack curl=curl dig=bind9-dnsutils dnsmasq=dnsmasq-base setpriv=util-linux openssl=openssl ps=procps"
 DEB_TOOLS="dh=debhelper dpkg-buildpackage=dpkg-dev fakeroot=fakeroot lintian=lintian"
-TEST_TOOLS="unbound=unbound python3=python3 dnsperf=dnsperf h2load=nghttp2-client"
+TEST_TOOLS="unbound=unbound musl-gcc=musl-tools python3=python3 dnsperf=dnsperf h2load=nghttp2-client"
 MACHINE_TOOLS="systemd-nspawn=systemd-container debootstrap=debootstrap"
 RPM_TOOLS="rpmbuild=rpm rpmlint=rpmlint"
 
@@ -249,10 +249,10 @@ bench() {
   say "publishing the benchmarks: native AOT"
   dotnet publish tests/VmSidecar.Benchmarks -c Release -r "$(rid)" -p:Aot=true -p:OptimizationPreference=Size -p:ShippedFrameworks=net10.0 -v q -o out/bench
   if [ "$1" = dns ]; then
-    # Beside named peers; knot is measured where it is installed.
     [ "$(id -u)" -eq 0 ] || die "bench dns needs root, for a network namespace: sudo ./build.sh bench dns"
-    need ip=iproute2 dnsmasq=dnsmasq-base unbound=unbound dnsperf=dnsperf
-    tests/VmSidecar.Benchmarks/Dns/compare.sh out/bench/VmSidecar.Benchmarks "${@:2}"
+    need ip=iproute2 dnsmasq=dnsmasq-base unbound=unbound dnsperf=dnsperf knotd=knot openssl=openssl
+    publish
+    AGENT=out/bin/vmsidecar tests/VmSidecar.Benchmarks/Dns/compare.sh out/bench/VmSidecar.Benchmarks "${@:2}"
     return
   fi
   out/bench/VmSidecar.Benchmarks "$@"

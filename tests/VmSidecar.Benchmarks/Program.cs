@@ -7,6 +7,8 @@ using VmSidecar.Benchmarks.Xds;
 return args switch
 {
     ["dns-serve", .. string[] rest] => await DnsServe.RunAsync(rest),
+    ["dns-start", .. string[] rest] => DnsStart.Run(rest),
+    ["dns-silent", .. string[] rest] => await DnsSilent.RunAsync(rest),
     ["dns-load", .. string[] rest] => DnsLoad.Run(rest),
     ["dns-swap", .. string[] rest] => DnsSwap.Run(rest),
     ["iptables", ..] => await CaptureBench.RunAsync(),
@@ -21,6 +23,6 @@ return args switch
 
 static int Usage()
 {
-    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS [portable] | dns-load PORT NAMES QPS SECONDS | dns-table HOSTS | dns-swap HOSTS | iptables | sds-start [AGENT] | sds-streams | xds [ROUNDS] [SMALL] [RELAY] | xds-relay SOCKET ISTIOD ROOTS_PEM STATE");
+    Console.Error.WriteLine("usage: dns-serve PORT RESOLV_CONF HOSTS [portable] | dns-load PORT NAMES QPS SECONDS | dns-start NAME PORT QUESTION ROUNDS COMMAND... | dns-silent ADDRESS | dns-table HOSTS | dns-swap HOSTS | iptables | sds-start [AGENT] | sds-streams | xds [ROUNDS] [SMALL] [RELAY] | xds-relay SOCKET ISTIOD ROOTS_PEM STATE");
     return 2;
 }

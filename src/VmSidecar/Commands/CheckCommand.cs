@@ -37,7 +37,7 @@ internal static class CheckCommand
         ConfigLoad load = ConfigLoad.Read(paths, environment, flags, network);
         IReadOnlyList<ConfigError> host = load.Options is { } options ? new HostChecks(options, time).Run() : [];
         var captureErrors = new List<ConfigError>();
-        ImmutableArray<EffectiveSetting> capture = Capture(paths, load.Environment, captureErrors);
+        ImmutableArray<EffectiveSetting> capture = Capture(CaptureHost.Read(paths), load.Environment, captureErrors);
         ImmutableArray<ConfigError> all = [.. flagErrors, .. load.Errors, .. captureErrors, .. host];
 
         await WriteSettingsAsync([.. load.Settings.Concat(capture).DistinctBy(s => s.Name).OrderBy(s => s.Name, StringComparer.Ordinal)], output);
@@ -50,9 +50,9 @@ internal static class CheckCommand
     }
 
     /// <summary>The capture rules read their own settings; their values and mistakes belong in the same list.</summary>
-    internal static ImmutableArray<EffectiveSetting> Capture(HostPaths paths, EffectiveEnvironment environment, ICollection<ConfigError> errors)
+    internal static ImmutableArray<EffectiveSetting> Capture(CaptureHost host, EffectiveEnvironment environment, ICollection<ConfigError> errors)
     {
-        CaptureOptions read = new CaptureOptionsReader(CaptureHost.Read(paths), environment.ToDictionary(), errors)
+        CaptureOptions read = new CaptureOptionsReader(host, environment.ToDictionary(), errors)
         {
             Origin = name => environment.TryGet(name, out Setting setting) ? (setting.Origin.Source, setting.Origin.Line) : (SettingOrigin.Environment.Source, 0),
         }.Read(ImmutableDictionary<string, string>.Empty);

@@ -29,9 +29,10 @@ internal sealed partial record CaptureHost
     /// <summary>Ports of ssh servers, 22 among them.</summary>
     public ImmutableArray<string> SshPorts { get; init; } = ["22"];
 
-    public static CaptureHost Read(HostPaths paths) => new()
+    /// <summary>Reads this host. Looking for ssh servers means looking at every process: without <paramref name="ssh"/> it is left out, for who puts no rules on.</summary>
+    public static CaptureHost Read(HostPaths paths, bool ssh = true) => new()
     {
-        SshPorts = Configuration.SshPorts.Find(paths),
+        SshPorts = ssh ? Configuration.SshPorts.Find(paths) : ["22"],
         Passwd = ReadOrEmpty(paths.At("etc/passwd"), "/etc/passwd") ?? "",
         Group = ReadOrEmpty(paths.At("etc/group"), "/etc/group") ?? "",
         ResolvConf = ReadOrEmpty(paths.ResolvConf),

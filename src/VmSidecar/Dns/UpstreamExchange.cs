@@ -73,11 +73,11 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
         return split ? new([.. order.Where(s => !s.IsFallback)], [.. order.Where(s => s.IsFallback)]) : new(order, []);
     }
 
-    /// <summary>File order, servers that are down or that send our questions back last. Pure but for their state.</summary>
+    /// <summary>File order, servers that are down or that send our questions back last, but for the one question that tries a server again. Pure but for their state.</summary>
     public static ImmutableArray<UpstreamServer> InOrder(ImmutableArray<UpstreamServer> servers)
     {
         if (servers.Length < 2 || !servers.Any(s => s.Health.IsDown || s.Loops)) { return servers; }
-        return [.. servers.OrderBy(s => s.Health.IsDown || s.Loops ? 1 : 0)]; // OrderBy is stable
+        return [.. servers.OrderBy(s => s.Loops || (s.Health.IsDown && !s.Health.TakeTrial()) ? 1 : 0)]; // OrderBy is stable
     }
 
     /// <summary>NOERROR and NXDOMAIN are answers; SERVFAIL, REFUSED, NOTIMP and the rest are this server's trouble, and another may know better.</summary>

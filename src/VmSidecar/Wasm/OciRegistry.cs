@@ -28,19 +28,28 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
         (byte[] bytes, string type) = await ManifestAsync(image.Tag, stop);
         string digest = Convert.ToHexStringLower(SHA256.HashData(bytes));
         if (image.IsDigest && image.Tag != "sha256:" + digest) { throw new ModuleException(ModuleFailure.Checksum, $"the registry sent a manifest with digest {digest} for {image.Tag}"); }
+        (string? inner, IReadOnlyList<string> layers) = Read(bytes, type, image.Repository);
+        if (inner is null) { return (digest, layers); }
+        (byte[] chosen, _) = await ManifestAsync(inner, stop);
+        if ("sha256:" + Convert.ToHexStringLower(SHA256.HashData(chosen)) != inner) { throw new ModuleException(ModuleFailure.Checksum, $"the registry sent another manifest for {inner}"); }
+        return (digest, Read(chosen, "", image.Repository, isIndex: false).Layers);
+    }
+
+    /// <summary>
+    /// What a manifest says: the layers to look into, or, for an index (several platforms), the digest of its first manifest. Throws
+    /// <see cref="ModuleException"/> for what is none. Pure. <paramref name="isIndex"/>: null where the type or the content has to tell.
+    /// </summary>
+    internal static (string? Inner, IReadOnlyList<string> Layers) Read(byte[] bytes, string type, string repository, bool? isIndex = null)
+    {
         try
         {
             using JsonDocument manifest = JsonDocument.Parse(bytes);
-            if (!IsIndex(type, manifest.RootElement)) { return (digest, Layers(manifest.RootElement)); }
-            string inner = manifest.RootElement.GetProperty("manifests").EnumerateArray().First().GetProperty("digest").GetString()!;
-            (byte[] chosen, _) = await ManifestAsync(inner, stop);
-            if ("sha256:" + Convert.ToHexStringLower(SHA256.HashData(chosen)) != inner) { throw new ModuleException(ModuleFailure.Checksum, $"the registry sent another manifest for {inner}"); }
-            using JsonDocument one = JsonDocument.Parse(chosen);
-            return (digest, Layers(one.RootElement));
+            if (!(isIndex ?? IsIndex(type, manifest.RootElement))) { return (null, Layers(manifest.RootElement)); }
+            return (manifest.RootElement.GetProperty("manifests").EnumerateArray().First().GetProperty("digest").GetString() ?? "", []);
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
         {
-            throw new ModuleException(ModuleFailure.Manifest, $"the manifest of {image.Repository} cannot be used: {e.Message}", e);
+            throw new ModuleException(ModuleFailure.Manifest, $"the manifest of {repository} cannot be used: {e.Message}", e);
         }
     }
 
@@ -158,7 +167,7 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
     }
 
     // name="value", separated by commas; values hold commas too (scope).
-    private static Dictionary<string, string> Parameters(string text)
+    internal static Dictionary<string, string> Parameters(string text)
     {
         var found = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
         int at = 0;

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # CPU per query, QPS and, at a fixed load, percentiles of the agent's DNS (as shipped, and with portable sockets) beside unbound, dnsmasq and, for the
-# table, knot where it is installed: in one run on one host, in a network namespace of its own. Then a table of 100,000 hosts: building, swapping.
-# usage: compare.sh BENCHMARKS_BINARY [SECONDS] [QPS]     needs root, dnsperf, unbound, dnsmasq
+# table, knot: in one run on one host, in a network namespace of its own. Then 10,000 queries a second with the first upstream dead, a table of 100,000
+# hosts being built and swapped, and, given the agent's binary, the time from its start to the first forwarded answer.
+# usage: compare.sh BENCHMARKS_BINARY [SECONDS] [QPS]     needs root, dnsperf, unbound, dnsmasq, knot; AGENT=FILE in the environment
 set -euo pipefail
 binary=$(readlink -f "$1"); seconds=${2:-10}; load=${3:-5000}
-if [ -z "${VSC_INSIDE:-}" ]; then exec env VSC_INSIDE=1 unshare --net --mount "$0" "$binary" "$seconds" "$load"; fi
-work=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
+if [ -z "${VSC_INSIDE:-}" ]; then exec env VSC_INSIDE=1 AGENT="${AGENT:+$(readlink -f "$AGENT")}" unshare --net --mount "$0" "$binary" "$seconds" "$load"; fi
+work=$(mktemp -d); trap 'trap - EXIT; kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM HUP
 ip link set lo up
 echo "nameserver 127.0.0.2" > "$work/resolv.conf"
 for i in $(seq 1 1000); do echo "s$((i / 10 * 10 + 1)).n$(((i / 10 * 10 + 1) % 100)).svc.cluster.local A"; done > "$work/hits"
@@ -39,9 +41,9 @@ sleep 2
 
 cpu() { awk '{print $14 + $15}' "/proc/$1/stat"; }
 measure() { # name pid port file
-  dnsperf -s 127.0.0.1 -p "$3" -d "$4" -l 2 -c 4 -q 100 > /dev/null 2>&1 || true
+  timeout 60 dnsperf -s 127.0.0.1 -p "$3" -d "$4" -l 2 -c 4 -q 100 > /dev/null 2>&1 || true
   local before after out
-  before=$(cpu "$2"); out=$(dnsperf -s 127.0.0.1 -p "$3" -d "$4" -l "$seconds" -c 4 -q 100 2>&1 || true); after=$(cpu "$2")
+  before=$(cpu "$2"); out=$(timeout $((seconds + 60)) dnsperf -s 127.0.0.1 -p "$3" -d "$4" -l "$seconds" -c 4 -q 100 2>&1 || true); after=$(cpu "$2")
   local done lost qps latency
   done=$(awk '/Queries completed/{print $3}' <<< "$out"); lost=$(awk '/Queries lost/{print $3}' <<< "$out")
   qps=$(awk '/Queries per second/{print $4}' <<< "$out"); latency=$(awk '/Average Latency/{print $4}' <<< "$out")
@@ -57,8 +59,30 @@ for kind in hits cached misses; do
     echo "vmsidecar $agent 15053"; echo "portable $portable 15056"; echo "unbound $unbound 15054"; echo "dnsmasq $dnsmasq 15055"
     if [ "$kind" = hits ] && [ -n "$knot" ]; then echo "knot $knot 15057"; fi)
 done
-kill -TERM "$portable"
+kill -TERM "$portable"; wait "$portable" || true
+"$binary" dns-silent 127.0.0.9 & sleep 0.5
+printf 'nameserver 127.0.0.9\nnameserver 127.0.0.2\n' > "$work/resolv.conf"; sleep 4 # the agent looks every three seconds
+for i in $(seq 1 $((10000 * seconds))); do echo "d$i.upstream.test A"; done > "$work/outside"
+echo "names outside the mesh, the first upstream dead:"
+printf '  %-10s ' vmsidecar; "$binary" dns-load 15053 "$work/outside" 10000 "$seconds"
+echo "nameserver 127.0.0.2" > "$work/resolv.conf"
 echo "a table of 100,000 hosts:"
 "$binary" dns-table 100000 | grep built
 "$binary" dns-swap 100000
-kill -TERM "$agent"; wait "$agent" || true; cat "$work/agent.log"
+kill -TERM "$agent"; wait "$agent" || true; grep '^serving' "$work/agent.log"
+
+if [ -n "${AGENT:-}" ]; then
+  kill "$unbound" "$dnsmasq"; wait "$unbound" "$dnsmasq" 2>/dev/null || true
+  root=$work/root; mkdir -p "$root"/{etc/certs,etc/istio/config,var/lib/istio/envoy,var/run/secrets/tokens}
+  cp "$work/resolv.conf" "$root/etc/resolv.conf"
+  printf '%s\n' ISTIO_META_CLUSTER_ID=Kubernetes ISTIO_META_DNS_CAPTURE=true ISTIO_NAMESPACE=vm-ns ISTIO_SERVICE=vm.vm-ns ISTIO_SVC_IP=10.99.0.1 SERVICE_ACCOUNT=sa DISABLE_ENVOY=true > "$root/var/lib/istio/envoy/cluster.env"
+  printf 'defaultConfig:\n  discoveryAddress: 127.0.0.10:15012\n' > "$root/etc/istio/config/mesh" # nobody there: DNS must not need it
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -out "$root/etc/certs/root-cert.pem" -days 2 -subj /CN=bench 2>/dev/null
+  part() { base64 -w0 | tr '+/' '-_' | tr -d =; }
+  printf '%s.%s.c2ln' "$(printf '{"alg":"RS256"}' | part)" "$(printf '{"iss":"bench","aud":["istio-ca"],"sub":"system:serviceaccount:vm-ns:sa","iat":1,"exp":4102444800}' | part)" > "$root/var/run/secrets/tokens/istio-token"
+  echo "from the start of the process to the first forwarded answer:"
+  "$binary" dns-start vmsidecar 15053 w1.upstream.test 15 "$AGENT" run --root "$root"
+  "$binary" dns-start unbound 15054 w2.upstream.test 15 unbound -d -c "$work/unbound.conf"
+  "$binary" dns-start dnsmasq 15055 w3.upstream.test 15 dnsmasq --keep-in-foreground --no-hosts --addn-hosts="$work/hosts" --resolv-file="$work/resolv.conf" --port=15055 \
+    --listen-address=127.0.0.1 --bind-interfaces --pid-file= --user=root
+fi

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using Microsoft.Extensions.Logging.Abstractions;
 using VmSidecar.Dns;
 using VmSidecar.Fuzz.Engine;
 using VmSidecar.Wire.Dns;
@@ -19,6 +21,7 @@ internal static class DnsTargets
         new("dns-query", Ask, () => [s_query, s_edns, Query("11.10.96.10.in-addr.arpa", DnsType.PTR), Query("x.corp.example", 65)], [4, (byte)'s', (byte)'v', (byte)'c', 0], [0xc0, 12], [0, 0, 41]),
         new("dns-reply", Reply, () => [s_reply], [0xc0, 12], [0, 0, 41], [0, 6, 0, 1], [0, 33, 0, 1], [0, 16, 0, 1]),
         new("nds", Nds, () => [s_table], FuzzTargets.Words("Kubernetes", "External", ".svc.cluster.local", "payments", "*.", "::ffff:1.2.3.4", "fd00::1", "10.0.0.1")),
+        new("last-table", Kept, () => [[.. "VMSNDS1\n"u8, 0, 0, 0, 0, 0, 0, 0, 1, .. SHA256.HashData(s_table), .. s_table]], FuzzTargets.Words("VMSNDS1\n")),
         new("resolv-conf", Resolv, FuzzTargets.Seeds("search a.b c\nnameserver 127.0.0.53\nnameserver fe80::1%eth0\noptions ndots:5 timeout:1\ndomain x."), FuzzTargets.Words("nameserver ", "search ", "domain ", "options ", "ndots:", "%lo", "::1")),
         new("vip-file", Vips, FuzzTargets.Seeds("vmsidecar-vips 1\na.example 17\nb.example 18 1700000000\n"), FuzzTargets.Words("vmsidecar-vips 1\n", " 1\n", " 65535 1\n")),
         new("cds-hosts", Clusters, () => [Cluster("outbound|80||a.example", 1), Cluster("outbound|443|v1|B.example.", 3)], FuzzTargets.Words("outbound|", "||", "inbound|", "type.googleapis.com/envoy.config.cluster.v3.Cluster")),
@@ -88,6 +91,29 @@ internal static class DnsTargets
             FuzzTarget.Require(entry.Host.V4.Length + entry.Host.V6.Length > 0, "a host has an address");
         }
         foreach (string name in (ReadOnlySpan<string>)["ledger", "ledger.payments", "a.b.cdn.example.corp.example", "corp.example"]) { table.Find(WireName.Encode(name)!, search, scratch, out _); }
+    }
+
+    /// <summary>As the file is, and with the sum that fits what is in it.</summary>
+    private static void Kept(byte[] given)
+    {
+        byte[] input = [.. given];
+        string folder = Directory.CreateTempSubdirectory("vmsidecar-fuzz-").FullName;
+        try
+        {
+            var last = new LastTable(folder, TimeProvider.System, NullLogger.Instance);
+            foreach (bool mended in (ReadOnlySpan<bool>)[false, true])
+            {
+                if (mended && input.Length >= 48) { SHA256.HashData(input.AsSpan(48), input.AsSpan(16)); }
+                File.WriteAllBytes(last.Path, input);
+                if (last.Load() is not { } read) { continue; }
+                FuzzTarget.Require(input.AsSpan().EndsWith(read.Table), "the table is the end of the file");
+                NameTableBuilder.FromNds(read.Table, new NameScope("payments", "payments.svc.cluster.local", compat110: false), out _);
+            }
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 
     private static void Resolv(byte[] input)

@@ -6,7 +6,7 @@ namespace VmSidecar.Fuzz.Targets;
 /// <summary>Every parser of the project that reads what others wrote.</summary>
 internal static class FuzzTargets
 {
-    public static IReadOnlyList<FuzzTarget> All { get; } = [.. DnsTargets.All, .. WireTargets.All, .. XdsTargets.All, .. ConfigurationTargets.All, .. HostTargets.All];
+    public static IReadOnlyList<FuzzTarget> All { get; } = [.. DnsTargets.All, .. WireTargets.All, .. XdsTargets.All, .. ConfigurationTargets.All, .. HostTargets.All, .. WasmTargets.All];
 
     /// <summary>The targets of these names; all for none. Throws for a name that is none.</summary>
     public static IEnumerable<FuzzTarget> Named(IReadOnlyCollection<string> names)

@@ -7,6 +7,7 @@ using VmSidecar.Envoy;
 using VmSidecar.Fuzz.Engine;
 using VmSidecar.Identity;
 using VmSidecar.Iptables;
+using VmSidecar.Linux.Processes;
 using VmSidecar.Sds;
 using VmSidecar.Status;
 
@@ -27,6 +28,7 @@ internal static class HostTargets
         new("envoy-text", EnvoyText, FuzzTargets.Seeds("envoy  version: abc/1.40.0/Clean/RELEASE/BoringSSL", "cluster_manager.cds.update_success: 1\nlistener.0.0.0.0_80.downstream_cx_active: 3\nserver.state: 0\n"), FuzzTargets.Words("listener.", ".downstream_cx_active: ", "http.", "server.state: ", "9223372036854775808", "/1.40.0")),
         new("accept", Accept, FuzzTargets.Seeds("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"), FuzzTargets.Words(",", ";", "q=", "0.5", "version=", "*/*", "application/openmetrics-text", "\"")),
         new("secret-name", Secret, FuzzTargets.Seeds("file-cert:/a~/b", "file-root:/x", "file-root:system", "default"), FuzzTargets.Words("file-cert:", "file-root:", "~", "../", "/", "\0")),
+        new("nft-list", Listing, FuzzTargets.Seeds("0\ntable inet vmsidecar {\n\tchain a {\n\t\ttcp dport 53 redirect to :15053\n\t}\n}\n\0table inet vmsidecar {\n\tchain a {\n\t}\n}\n"), FuzzTargets.Words("table inet vmsidecar {\n", "chain ", "}\n", "\t", "\0", "meta skuid 1337 return\n")),
     ];
 
     private static void Token(byte[] input)
@@ -69,6 +71,25 @@ internal static class HostTargets
         }
     }
 
+    /// <summary>The note of what was loaded, and what nft lists now.</summary>
+    private static void Listing(byte[] input)
+    {
+        string[] parts = FuzzTargets.Text(input).Split('\0', 2);
+        string folder = Directory.CreateTempSubdirectory("vmsidecar-fuzz-").FullName;
+        try
+        {
+            File.WriteAllText(Path.Combine(folder, "capture.nft"), parts[0]);
+            var table = new NftablesTable(new Lister(parts[^1]), folder);
+            TableDiff diff = table.DiffAsync("", CancellationToken.None).GetAwaiter().GetResult();
+            FuzzTarget.Require(diff.Missing.All(l => l.Length > 0) && diff.Extra.All(l => l.Length > 0), "a difference names a line");
+            FuzzTarget.Require(table.PresentAsync(CancellationToken.None).GetAwaiter().GetResult().Distinct().Count() <= 4, "only tables of agents are seen");
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     private static void Rules(byte[] input) => PolicyRouting.Ours("-4", FuzzTargets.Text(input), FrozenSet<string>.Empty).ToImmutableArray();
 
     private static void EnvoyText(byte[] input)
@@ -92,5 +113,10 @@ internal static class HostTargets
     private static void Secret(byte[] input)
     {
         if (SecretFileName.TryParse(FuzzTargets.Text(input), new HostPaths("/nowhere"), out SecretFileName? parsed)) { FuzzTarget.Require(!parsed.Files.IsEmpty, "a file name names files"); }
+    }
+
+    private sealed class Lister(string listing) : ICommandRunner
+    {
+        public Task<CommandResult> RunAsync(string program, IReadOnlyList<string> arguments, string input, CancellationToken stop) => Task.FromResult(new CommandResult(0, listing, ""));
     }
 }

@@ -69,6 +69,7 @@ public sealed class ForwarderTests
         Assert.Same(lab.Server.Upstreams.Servers[1], UpstreamExchange.InOrder(lab.Server.Upstreams.Servers)[0]);
         time.Advance(TimeSpan.FromSeconds(3)); // it is tried again after a while
         Assert.Same(lab.Server.Upstreams.Servers[0], UpstreamExchange.InOrder(lab.Server.Upstreams.Servers)[0]);
+        Assert.Same(lab.Server.Upstreams.Servers[1], UpstreamExchange.InOrder(lab.Server.Upstreams.Servers)[0]); // by one question, not by all
     }
 
     [Fact]
