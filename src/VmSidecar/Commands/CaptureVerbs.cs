@@ -60,7 +60,7 @@ internal static class CaptureVerbs
         }
         CaptureOptions first = Read();
         var runner = new IptablesRunner(new CommandRunner(TimeSpan.FromSeconds(60), TimeProvider.System), paths.At("run/vmsidecar"), TimeProvider.System) { Advise = words => CaptureLog.Advice(log, words) };
-        CaptureWatchOptions watch = new(CaptureWatchOptions.Default.Interval, Repair: true, first.FailOpen, first.DeadLimit);
+        var watch = CaptureWatchOptions.For(repair: true, first.FailOpen, first.DeadLimit);
         return ready => new CaptureKeeper(runner, Read, watch, ready, TimeProvider.System, log);
     }
 

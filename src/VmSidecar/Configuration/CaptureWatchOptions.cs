@@ -8,4 +8,8 @@ namespace VmSidecar.Configuration;
 internal sealed record CaptureWatchOptions(TimeSpan Interval, bool Repair, bool FailOpen, TimeSpan DeadLimit)
 {
     public static readonly CaptureWatchOptions Default = new(TimeSpan.FromSeconds(10), Repair: false, FailOpen: false, TimeSpan.FromSeconds(60));
+
+    /// <summary>Looks every ten seconds, or as often as a shorter limit of capture that fails open asks for.</summary>
+    public static CaptureWatchOptions For(bool repair, bool failOpen, TimeSpan deadLimit) =>
+        new(failOpen && deadLimit < Default.Interval ? deadLimit : Default.Interval, repair, failOpen, deadLimit);
 }

@@ -5,12 +5,14 @@ namespace VmSidecar.Iptables;
 /// <summary>Held while rules are read and changed, so that two runs at once follow one another. A lock of the kernel on an open file: it ends with the process, however that ends.</summary>
 internal sealed class CaptureLock : IDisposable
 {
+    private const int InUse = 11; // EWOULDBLOCK of flock(2), as .NET reports a file that another process holds
     private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(50);
     private readonly FileStream _file;
 
     private CaptureLock(FileStream file) => _file = file;
 
     /// <summary>Waits for the other run, at most <paramref name="patience"/>.</summary>
+    /// <exception cref="IOException">The folder takes no file: the disk is full or read-only. Waiting would not help.</exception>
     public static async Task<CaptureLock> TakeAsync(string folder, TimeSpan patience, TimeProvider time, CancellationToken stop)
     {
         string path = Path.Combine(folder, "capture.lock");
@@ -24,13 +26,13 @@ internal sealed class CaptureLock : IDisposable
             }
             catch (UnauthorizedAccessException e)
             {
-                throw new FatalException("iptables", $"{folder} cannot be written", "Run as root", e);
+                throw CaptureNotes.Unwritable(folder, e);
             }
-            catch (IOException) when (time.GetElapsedTime(begin) < patience)
+            catch (IOException e) when (e.HResult == InUse && time.GetElapsedTime(begin) < patience)
             {
                 await Task.Delay(s_poll, time, stop).ConfigureAwait(false);
             }
-            catch (IOException e)
+            catch (IOException e) when (e.HResult == InUse)
             {
                 throw new FatalException("iptables", $"another run holds {path}", "Wait for it to end, or see who it is with: fuser -v " + path, e);
             }

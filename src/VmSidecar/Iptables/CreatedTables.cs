@@ -6,15 +6,15 @@ namespace VmSidecar.Iptables;
 /// Remembers which nf_tables tables exist only because a first rule of ours made iptables create them, so that clean leaves the host as it was:
 /// an empty table would still show in <c>iptables-save</c>. The note is under /run: it ends with the boot, as the tables do.
 /// </summary>
-internal sealed class CreatedTables(string folder, ICommandRunner runner)
+internal sealed class CreatedTables(CaptureNotes notes, ICommandRunner runner)
 {
-    private string Note => Path.Combine(folder, "capture.tables");
+    private const string Note = "capture.tables";
 
     /// <summary>Written before the rules: a kill in between leaves a note about tables that do not exist, which is harmless.</summary>
     public void Remember(IEnumerable<(IpFamily Family, string Table)> absent)
     {
         string[] lines = [.. Read().Union(absent.Select(t => $"{(t.Family == IpFamily.V4 ? "ip" : "ip6")} {t.Table}"))];
-        if (lines.Length > 0) { File.WriteAllLines(Note, lines); }
+        if (lines.Length > 0) { notes.Write(Note, string.Join('\n', lines)); }
     }
 
     /// <summary>Deletes those that hold nothing, and forgets them all: what others have put there since keeps the table.</summary>
@@ -26,7 +26,7 @@ internal sealed class CreatedTables(string folder, ICommandRunner runner)
             CommandResult listed = await runner.RunAsync("nft", ["list", "table", family, table], "", stop).ConfigureAwait(false);
             if (listed.Succeeded && IsEmpty(listed.Output)) { await runner.RunAsync("nft", ["delete", "table", family, table], "", stop).ConfigureAwait(false); }
         }
-        File.Delete(Note);
+        notes.Forget(Note);
     }
 
     /// <summary>Nothing but base chains that accept.</summary>
@@ -35,5 +35,5 @@ internal sealed class CreatedTables(string folder, ICommandRunner runner)
             || (l.StartsWith("chain ", StringComparison.Ordinal) && l.EndsWith('{'))
             || (l.StartsWith("type ", StringComparison.Ordinal) && l.EndsWith("policy accept;", StringComparison.Ordinal)));
 
-    private string[] Read() => File.Exists(Note) ? File.ReadAllLines(Note) : [];
+    private string[] Read() => notes.Read(Note).Split('\n', StringSplitOptions.RemoveEmptyEntries);
 }

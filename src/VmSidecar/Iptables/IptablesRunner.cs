@@ -15,8 +15,9 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
     private static readonly IpFamily[] s_families = [IpFamily.V4, IpFamily.V6];
 
     private readonly PolicyRouting _routing = new(runner);
-    private readonly CreatedTables _created = new(stateFolder, runner);
-    private readonly NftablesTable _native = new(runner, stateFolder);
+    private readonly CaptureNotes _notes = new(stateFolder);
+    private readonly CreatedTables _created = new(new(stateFolder), runner);
+    private readonly NftablesTable _native = new(runner, new(stateFolder));
 
     /// <summary>Reads and loads iptables' tables.</summary>
     public IptablesKernel Kernel { get; init; } = new(runner);
@@ -28,6 +29,8 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
     public async Task<bool> ApplyAsync(CaptureOptions options, CancellationToken stop)
     {
         using CaptureLock held = await LockAsync(stop).ConfigureAwait(false);
+        // An ssh server seen once stays one: who looks next may be allowed to see less of the host, or sshd may just be restarting.
+        _notes.Write(SshPorts.Note, string.Join('\n', options.NeverInboundPorts));
         ImmutableArray<InstalledRules> variants = await Kernel.InspectAsync(stop).ConfigureAwait(false);
         InstalledRules? chosen = Choose(options, variants);
         if (FirewallAdvice.For(options, variants) is { } advice) { Advise(advice); }
@@ -49,22 +52,20 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         foreach (InstalledRules other in variants.Where(v => v != chosen && v.HasOurs)) { changed |= await CleanAsync(other, stop).ConfigureAwait(false); }
         changed |= await _native.CleanAsync(keepOurs: chosen is null, stop).ConfigureAwait(false);
         // 4. And the routes that no rule needs any more.
-        // An ssh server seen once stays one: who looks next may be allowed to see less of the host, or sshd may just be restarting.
-        await File.WriteAllLinesAsync(Path.Combine(stateFolder, SshPorts.Note), options.NeverInboundPorts, stop).ConfigureAwait(false);
         return changed | await _routing.CleanAsync(routing, options, stop).ConfigureAwait(false);
     }
 
     /// <summary>Removes every rule of ours from all back ends. True: something was there.</summary>
     public async Task<bool> CleanAsync(CancellationToken stop)
     {
-        using CaptureLock held = await LockAsync(stop).ConfigureAwait(false);
+        using CaptureLock? held = await LockIfPossibleAsync(stop).ConfigureAwait(false);
         bool changed = await _native.CleanAsync(keepOurs: false, stop).ConfigureAwait(false);
         ImmutableArray<InstalledRules> variants = await Kernel.InspectAsync(stop).ConfigureAwait(false);
         RoutingState routing = await _routing.StateAsync(Marks(variants), stop).ConfigureAwait(false); // asked for while the rules still say their marks
         foreach (InstalledRules variant in variants) { changed |= await CleanAsync(variant, stop).ConfigureAwait(false); }
         changed |= await _routing.CleanAsync(routing, null, stop).ConfigureAwait(false);
         await _created.RemoveEmptyAsync(stop).ConfigureAwait(false);
-        File.Delete(Path.Combine(stateFolder, SshPorts.Note));
+        _notes.Forget(SshPorts.Note);
         return changed;
     }
 
@@ -79,7 +80,7 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
     public async Task ReturnAsync(RuleSnapshot before, CancellationToken stop)
     {
         if (!before.HasOurs) { await CleanAsync(stop).ConfigureAwait(false); return; }
-        using CaptureLock held = await LockAsync(stop).ConfigureAwait(false);
+        using CaptureLock? held = await LockIfPossibleAsync(stop).ConfigureAwait(false);
         await _native.ReturnAsync(before.Native, stop).ConfigureAwait(false);
         RoutingState now = await _routing.StateAsync(Marks(before.Variants), stop).ConfigureAwait(false);
         await _routing.ReturnAsync(now, before.Routing, stop).ConfigureAwait(false);
@@ -130,7 +131,31 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
            select rule.After("--set-xmark")!.Split('/')[0],
     ];
 
-    private Task<CaptureLock> LockAsync(CancellationToken stop) => CaptureLock.TakeAsync(stateFolder, s_patience, time, stop);
+    private async Task<CaptureLock> LockAsync(CancellationToken stop)
+    {
+        try
+        {
+            return await CaptureLock.TakeAsync(stateFolder, s_patience, time, stop).ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            throw CaptureNotes.Unwritable(stateFolder, e);
+        }
+    }
+
+    /// <summary>Getting rid of rules needs no file: a host whose disk is full or read-only must get free of them all the same.</summary>
+    private async Task<CaptureLock?> LockIfPossibleAsync(CancellationToken stop)
+    {
+        try
+        {
+            return await CaptureLock.TakeAsync(stateFolder, s_patience, time, stop).ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            Advise($"{stateFolder} cannot be written ({e.Message.TrimEnd('.')}): going on without the lock that keeps two runs apart");
+            return null;
+        }
+    }
 
     private static FatalException Failed(string problem) =>
         new("iptables", problem, "Run 'vmsidecar iptables show' and try its lines with iptables-restore --noflush --test");

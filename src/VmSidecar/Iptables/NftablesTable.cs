@@ -10,21 +10,22 @@ namespace VmSidecar.Iptables;
 /// The native back end: our table of nftables, loaded, compared and removed as a whole. nft prints rules in words of its own, so what it printed right
 /// after loading is kept beside the lock, and drift is a difference to that. The note lives under /run and ends with the boot, as the rules do.
 /// </summary>
-internal sealed class NftablesTable(ICommandRunner runner, string stateFolder)
+internal sealed class NftablesTable(ICommandRunner runner, CaptureNotes notes)
 {
     public const string Name = "nftables";
 
     /// <summary>What pilot-agent's own native mode leaves.</summary>
     private static readonly ImmutableArray<string> s_classic = ["inet istio-proxy-nat", "inet istio-proxy-mangle", "inet istio-proxy-raw"];
 
-    private string Note => Path.Combine(stateFolder, "capture.nft");
+    private const string Note = "capture.nft";
 
     /// <summary>Null: done; else nft's first word on it.</summary>
     public async Task<string?> ApplyAsync(string transaction, CancellationToken stop)
     {
+        notes.Reserve(Note, transaction);
         CommandResult done = await runner.RunAsync("nft", ["-f", "-"], transaction, stop).ConfigureAwait(false);
         if (!done.Succeeded) { return $"nft: {done.FirstErrorLine}"; }
-        if (await ListAsync(stop).ConfigureAwait(false) is { } listed) { await File.WriteAllTextAsync(Note, $"{Digest(transaction)}\n{listed}", stop).ConfigureAwait(false); }
+        if (await ListAsync(stop).ConfigureAwait(false) is { } listed) { notes.Write(Note, $"{Digest(transaction)}\n{listed}"); }
         return null;
     }
 
@@ -33,7 +34,7 @@ internal sealed class NftablesTable(ICommandRunner runner, string stateFolder)
     {
         string? listed = await ListAsync(stop).ConfigureAwait(false);
         if (listed is null) { return new(NftText.Table, ["the table"], [], []); }
-        (string digest, string noted) = await ReadNoteAsync(stop).ConfigureAwait(false);
+        (string digest, string noted) = ReadNote();
         string[] now = Lines(listed), then = Lines(noted);
         if (digest != Digest(transaction)) { return new(NftText.Table, ["rules of these options (the table holds those of others)"], [], []); }
         ImmutableArray<string> missing = [.. then.Except(now)], extra = [.. now.Except(then)];
@@ -49,7 +50,7 @@ internal sealed class NftablesTable(ICommandRunner runner, string stateFolder)
             CommandResult done = await runner.RunAsync("nft", ["-f", "-"], string.Concat(present.Select(t => $"delete table {t}\n")), stop).ConfigureAwait(false);
             if (!done.Succeeded) { throw new FatalException("iptables", $"nft: {done.FirstErrorLine}", $"Run 'nft delete table {present[0]}' by hand"); }
         }
-        if (!keepOurs) { File.Delete(Note); }
+        if (!keepOurs) { notes.Forget(Note); }
         return present.Length > 0;
     }
 
@@ -58,7 +59,7 @@ internal sealed class NftablesTable(ICommandRunner runner, string stateFolder)
     {
         if (listed is null) { await CleanAsync(keepOurs: false, stop).ConfigureAwait(false); return; }
         await runner.RunAsync("nft", ["-f", "-"], $"table {NftText.Table}\ndelete table {NftText.Table}\n{listed}", stop).ConfigureAwait(false);
-        File.Delete(Note); // it was of the options that are taken back: the next apply loads anew
+        notes.Forget(Note); // it was of the options that are taken back: the next apply loads anew
     }
 
     /// <summary>
@@ -78,10 +79,9 @@ internal sealed class NftablesTable(ICommandRunner runner, string stateFolder)
         return listed.Succeeded ? listed.Output : null;
     }
 
-    private async Task<(string Digest, string Listed)> ReadNoteAsync(CancellationToken stop)
+    private (string Digest, string Listed) ReadNote()
     {
-        if (!File.Exists(Note)) { return ("", ""); }
-        string text = await File.ReadAllTextAsync(Note, stop).ConfigureAwait(false);
+        string text = notes.Read(Note);
         int end = text.IndexOf('\n', StringComparison.Ordinal);
         return end < 0 ? ("", "") : (text[..end], text[(end + 1)..]);
     }

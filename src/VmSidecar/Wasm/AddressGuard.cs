@@ -6,7 +6,9 @@ namespace VmSidecar.Wasm;
 
 /// <summary>
 /// Connects fetches, but never to an address that identifies the machine: whoever may write a WasmPlugin must not read the VM's cloud
-/// credentials. Every address is looked at after the name is resolved, redirects included.
+/// credentials. Every address is looked at after the name is resolved, redirects included. Where HTTP_PROXY or HTTPS_PROXY names a proxy (as pilot-agent,
+/// the agent uses it, NO_PROXY excepted), it is the proxy that resolves names and connects: then only addresses written out in the plug-in are refused
+/// here, and the rest is the proxy's rules.
 /// </summary>
 internal sealed class AddressGuard(ImmutableArray<IPNetwork> blocked)
 {
@@ -28,6 +30,12 @@ internal sealed class AddressGuard(ImmutableArray<IPNetwork> blocked)
         return Always.Any(n => n.Contains(plain)) || blocked.Any(n => n.Contains(plain));
     }
 
+    /// <summary>Throws where the host is written as a blocked address. Names are looked at when they are resolved.</summary>
+    public void Check(Uri uri)
+    {
+        if (IPAddress.TryParse(uri.Host.Trim('[', ']'), out IPAddress? literal) && IsBlocked(literal)) { throw Refusal(uri.Host, literal); }
+    }
+
     /// <summary>A connection to the first address that takes one; for SocketsHttpHandler.ConnectCallback.</summary>
     public async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancel)
     {
@@ -36,7 +44,7 @@ internal sealed class AddressGuard(ImmutableArray<IPNetwork> blocked)
         SocketException? last = null;
         foreach (IPAddress address in addresses)
         {
-            if (IsBlocked(address)) { throw new ModuleException(ModuleFailure.Download, $"{host} is {address}, and modules are not fetched from link-local, metadata or blocked addresses"); }
+            if (IsBlocked(address)) { throw Refusal(host, address); }
             var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
             try
             {
@@ -56,4 +64,7 @@ internal sealed class AddressGuard(ImmutableArray<IPNetwork> blocked)
         }
         throw last ?? new SocketException((int)SocketError.HostNotFound);
     }
+
+    private static ModuleException Refusal(string host, IPAddress address) =>
+        new(ModuleFailure.Download, $"{host} is {address}, and modules are not fetched from link-local, metadata or blocked addresses");
 }

@@ -16,14 +16,15 @@ internal sealed class ModuleHttp : IDisposable
 
     private readonly WasmOptions _options;
     private readonly TimeProvider _time;
+    private readonly AddressGuard _guard;
     private readonly HttpMessageInvoker _strict, _lax;
 
     public ModuleHttp(WasmOptions options, TimeProvider time)
     {
         (_options, _time) = (options, time);
-        var guard = new AddressGuard(options.Blocked);
-        _strict = new HttpMessageInvoker(Handler(guard, check: true));
-        _lax = new HttpMessageInvoker(Handler(guard, check: false));
+        _guard = new AddressGuard(options.Blocked);
+        _strict = new HttpMessageInvoker(Handler(_guard, check: true));
+        _lax = new HttpMessageInvoker(Handler(_guard, check: false));
     }
 
     /// <summary>True where WASM_INSECURE_REGISTRIES names the host, with or without its port, or all.</summary>
@@ -42,6 +43,31 @@ internal sealed class ModuleHttp : IDisposable
             await Task.Delay(pause, _time, stop);
             pause *= 2;
         }
+    }
+
+    /// <summary>Reads a small body whole: a manifest, a token. Throws <see cref="ModuleException"/> when it is larger than <paramref name="most"/> bytes or breaks off.</summary>
+    public static async Task<byte[]> ReadAsync(HttpResponseMessage response, int most, string what, CancellationToken stop)
+    {
+        if (response.Content.Headers.ContentLength > most) { throw TooLarge(); }
+        try
+        {
+            await using Stream body = await response.Content.ReadAsStreamAsync(stop);
+            byte[] buffer = new byte[64 * 1024];
+            using var bytes = new MemoryStream();
+            int read;
+            while ((read = await body.ReadAsync(buffer, stop)) > 0)
+            {
+                if (bytes.Length + read > most) { throw TooLarge(); }
+                bytes.Write(buffer, 0, read);
+            }
+            return bytes.ToArray();
+        }
+        catch (Exception e) when (e is IOException or HttpRequestException)
+        {
+            throw new ModuleException(ModuleFailure.Manifest, $"{what} broke off: {e.Message}", e);
+        }
+
+        ModuleException TooLarge() => new(ModuleFailure.Manifest, $"{what} is larger than {most / (1024 * 1024)} MiB");
     }
 
     /// <summary>Reads a body into a file. Returns its SHA-256. Throws when it is larger than a module may be.</summary>
@@ -79,6 +105,7 @@ internal sealed class ModuleHttp : IDisposable
     private async Task<(HttpResponseMessage? Response, ModuleException? Failure)> TryAsync(HttpRequestMessage request, CancellationToken stop)
     {
         using HttpRequestMessage sent = request;
+        _guard.Check(request.RequestUri!); // an address written out is looked at even where a proxy would do the connecting
         using var limit = new CancellationTokenSource(_options.RequestTimeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, stop);
         try

@@ -13,6 +13,7 @@ namespace VmSidecar.Wasm;
 internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pullSecret)
 {
     private const int LargestManifest = 4 * 1024 * 1024; // what registries accept at most
+    private const int LargestToken = 1024 * 1024; // no registry's is a hundredth of it
     private const string OciIndex = "application/vnd.oci.image.index.v1+json", DockerList = "application/vnd.docker.distribution.manifest.list.v2+json";
     private static readonly string[] Manifests =
         ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json", OciIndex, DockerList];
@@ -76,17 +77,8 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
     private async Task<(byte[] Bytes, string Type)> ManifestAsync(string tag, CancellationToken stop)
     {
         using HttpResponseMessage response = await GetAsync($"manifests/{tag}", Manifests, ModuleFailure.Manifest, stop);
-        if (response.Content.Headers.ContentLength > LargestManifest) { throw new ModuleException(ModuleFailure.Manifest, "its manifest is larger than 4 MiB"); }
-        await using Stream body = await response.Content.ReadAsStreamAsync(stop);
-        byte[] buffer = new byte[64 * 1024];
-        using var bytes = new MemoryStream();
-        int read;
-        while ((read = await body.ReadAsync(buffer, stop)) > 0)
-        {
-            if (bytes.Length + read > LargestManifest) { throw new ModuleException(ModuleFailure.Manifest, "its manifest is larger than 4 MiB"); }
-            bytes.Write(buffer, 0, read);
-        }
-        return (bytes.ToArray(), response.Content.Headers.ContentType?.MediaType ?? "");
+        byte[] bytes = await ModuleHttp.ReadAsync(response, LargestManifest, "its manifest", stop);
+        return (bytes, response.Content.Headers.ContentType?.MediaType ?? "");
     }
 
     private async Task<HttpResponseMessage> GetAsync(string path, string[] accept, ModuleFailure failure, CancellationToken stop)
@@ -156,11 +148,11 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
         if (!response.IsSuccessStatusCode) { throw new ModuleException(ModuleFailure.Manifest, $"{where.Authority} answers {(int)response.StatusCode} when asked for a token"); }
         try
         {
-            using JsonDocument token = await JsonDocument.ParseAsync(await response.Content.ReadAsStreamAsync(stop), cancellationToken: stop);
+            using JsonDocument token = JsonDocument.Parse(await ModuleHttp.ReadAsync(response, LargestToken, $"the token of {where.Authority}", stop));
             string value = (token.RootElement.TryGetProperty("token", out JsonElement one) ? one : token.RootElement.GetProperty("access_token")).GetString() ?? "";
             return new AuthenticationHeaderValue("Bearer", value);
         }
-        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException or IOException)
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
         {
             throw new ModuleException(ModuleFailure.Manifest, $"{where.Authority} gives no token", e);
         }

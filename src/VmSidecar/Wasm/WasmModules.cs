@@ -18,6 +18,7 @@ internal sealed class WasmModules(WasmOptions options, WasmMetrics metrics, Time
     private const UnixFileMode Folder = File0644 | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
     private const UnixFileMode File0644 = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead; // Envoy may run as another user
 
+    private static readonly TimeSpan Unfinished = TimeSpan.FromHours(1); // a download that long untouched is of an agent that was killed
     private static readonly TimeSpan DefaultTimeout = TimeSpan.FromSeconds(5); // where the filter names none
 
     private readonly ModuleHttp _http = new(options, time);
@@ -99,6 +100,7 @@ internal sealed class WasmModules(WasmOptions options, WasmMetrics metrics, Time
                     _checked.TryRemove(file, out _);
                     WasmLog.Purged(log, file, GoDuration.Format(age));
                 }
+                foreach (string broken in Directory.EnumerateFiles(folder, ".*.download*").Where(f => time.GetUtcNow() - File.GetLastWriteTimeUtc(f) > Unfinished)) { File.Delete(broken); }
                 if (!Directory.EnumerateFileSystemEntries(folder).Any()) { Directory.Delete(folder); }
             }
             metrics.Entries.Value = left;

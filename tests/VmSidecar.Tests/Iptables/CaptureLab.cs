@@ -146,14 +146,14 @@ internal sealed class CaptureLab : IAsyncDisposable
     }
 
     /// <summary>What a datagram meets: <c>label</c> and from where the answer came.</summary>
-    public static async Task<string> AskUdpAsync(NetworkNamespace from, uint uid, uint gid, string address, int port, int sourcePort = 0)
+    public static async Task<string> AskUdpAsync(NetworkNamespace from, uint uid, uint gid, string address, int port, int sourcePort = 0, byte[]? query = null)
     {
         using Socket socket = from.As(uid, gid, () => new Socket(IPAddress.Parse(address).AddressFamily, SocketType.Dgram, ProtocolType.Udp));
         IPAddress any = socket.AddressFamily == AddressFamily.InterNetwork ? IPAddress.Any : IPAddress.IPv6Any;
         socket.Bind(new IPEndPoint(any, sourcePort));
         using var patience = new CancellationTokenSource(Test.Deadline);
         var target = new IPEndPoint(IPAddress.Parse(address), port);
-        await socket.SendToAsync("?"u8.ToArray(), target, patience.Token);
+        await socket.SendToAsync(query ?? "?"u8.ToArray(), target, patience.Token);
         byte[] buffer = new byte[512];
         try
         {

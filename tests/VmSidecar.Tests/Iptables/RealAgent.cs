@@ -61,6 +61,9 @@ internal sealed class RealAgent
         return done.Succeeded ? await File.ReadAllLinesAsync(Path.Combine(_folder, "calls")) : throw new InvalidOperationException($"exit {done.ExitCode}: {done.Output}{done.Error}");
     }
 
+    /// <summary>Runs to the end, however that is.</summary>
+    public Task<CommandResult> SayAsync(params string[] arguments) => StartAsync("0 never", arguments);
+
     /// <summary>Runs until the n-th such call, and returns when also the tool has ended.</summary>
     public async Task KillAsync(int call, string moment, params string[] arguments)
     {

@@ -28,6 +28,9 @@ internal sealed class ModuleServer : IAsyncDisposable
     /// <summary>Media types by path.</summary>
     public Dictionary<string, string> Types { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>Answers of their own, by path, before anything else.</summary>
+    public Dictionary<string, RequestDelegate> Scripts { get; } = new(StringComparer.Ordinal);
+
     /// <summary>Every path asked for, in order.</summary>
     public List<string> Asked { get; } = [];
 
@@ -95,6 +98,7 @@ internal sealed class ModuleServer : IAsyncDisposable
         string path = http.Request.Path.Value!;
         lock (Asked) { Asked.Add(path); }
         if (Failures-- > 0) { http.Response.StatusCode = 500; return; }
+        if (Scripts.TryGetValue(path, out RequestDelegate? script)) { await script(http); return; }
         if (path == "/old") { http.Response.Redirect(Redirect!); return; }
         if (path == "/token")
         {

@@ -1,0 +1,181 @@
+using System.IO.Compression;
+using System.Net;
+using System.Net.Sockets;
+
+using VmSidecar.Configuration;
+using VmSidecar.Metrics;
+using VmSidecar.TestKit;
+using VmSidecar.Wasm;
+
+using Xunit;
+
+namespace VmSidecar.Tests.Wasm;
+
+/// <summary>A registry that means harm, or is broken: bounded in memory, disk and requests, one clear reason, nothing left behind.</summary>
+public sealed class HostileRegistryTests : IAsyncLifetime
+{
+    private const string Layer = "application/vnd.module.wasm.content.layer.v1+wasm";
+    private readonly string _folder = Directory.CreateTempSubdirectory("vsc-wasm-").FullName;
+    private readonly ManualTimeProvider _time = new();
+    private readonly ListLog _log = new();
+    private ModuleServer _server = null!;
+
+    public async ValueTask InitializeAsync() => _server = await ModuleServer.StartAsync();
+
+    public async ValueTask DisposeAsync()
+    {
+        await _server.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    /// <summary>An answer without end: only a bound can end it.</summary>
+    [Theory]
+    [InlineData("/token", 1, "the token of")]
+    [InlineData("/v2/a/b/manifests/v1", 4, "its manifest")]
+    public async Task An_endless_answer_is_cut_off(string path, int mebibytes, string what)
+    {
+        if (path == "/token") { _server.Basic = "bWU6czNjcmV0"; }
+        _server.Scripts[path] = async http =>
+        {
+            byte[] piece = new byte[256 * 1024];
+            piece.AsSpan().Fill((byte)' ');
+            while (!http.RequestAborted.IsCancellationRequested) { await http.Response.Body.WriteAsync(piece, http.RequestAborted); }
+        };
+        Assert.Contains($"{what}", await RefusedAsync(Image("a/b:v1")), StringComparison.Ordinal);
+        Assert.Contains($"is larger than {mebibytes} MiB", _log.Lines[^1], StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("/token", 2)]
+    [InlineData("/v2/a/b/manifests/v1", 5)]
+    public async Task A_length_that_is_announced_too_large_is_not_waited_for(string path, int mebibytes)
+    {
+        if (path == "/token") { _server.Basic = "bWU6czNjcmV0"; }
+        _server.Scripts[path] = async http =>
+        {
+            http.Response.ContentLength = mebibytes * 1024L * 1024;
+            await http.Response.Body.FlushAsync(); // the head alone
+            var gone = new TaskCompletionSource();
+            await using CancellationTokenRegistration end = http.RequestAborted.Register(gone.SetResult);
+            await gone.Task;
+        };
+        Assert.Contains("is larger than", await RefusedAsync(Image("a/b:v1")), StringComparison.Ordinal);
+    }
+
+    /// <summary>Announced, begun, and closed: for the operator that is the registry, not a folder that cannot be written.</summary>
+    [Fact]
+    public async Task An_answer_shorter_than_announced_is_named()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        Task serving = ServeShortAsync(listener);
+        string error = await RefusedAsync(new WasmModuleRequest("f", $"oci://{listener.LocalEndpoint}/a/b:v1", "", TimeSpan.Zero));
+        Assert.Contains("its manifest broke off", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("writable", error, StringComparison.Ordinal);
+        await serving;
+    }
+
+    /// <summary>Closes on TLS, which is tried first; answers one request in plain text, and ends.</summary>
+    private static async Task ServeShortAsync(TcpListener listener)
+    {
+        while (true)
+        {
+            using Socket connection = await listener.AcceptSocketAsync().WaitAsync(Test.Deadline);
+            byte[] head = new byte[4096];
+            int got = await connection.ReceiveAsync(head).WaitAsync(Test.Deadline);
+            if (got == 0 || head[0] != (byte)'G') { continue; }
+            await connection.SendAsync("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}"u8.ToArray());
+            connection.Shutdown(SocketShutdown.Send);
+            await connection.ReceiveAsync(head).WaitAsync(Test.Deadline); // until the other side has closed
+            return;
+        }
+    }
+
+    [Fact]
+    public async Task A_loop_of_redirects_ends()
+    {
+        _server.Scripts["/loop"] = http => { http.Response.Redirect("/loop"); return Task.CompletedTask; };
+        Assert.Contains("answers 302", await RefusedAsync(Request("/loop")), StringComparison.Ordinal);
+        Assert.InRange(_server.Asked.Count, 2, 11);
+    }
+
+    /// <summary>Nothing is connected to: neither after a redirect nor where the address stands in the plug-in, which a proxy would have connected to.</summary>
+    [Theory]
+    [InlineData("http://169.254.169.254/latest/meta-data/")]
+    [InlineData("http://[fe80::1]/m")]
+    [InlineData("http://[::ffff:169.254.169.254]/m")]
+    public async Task An_address_of_the_machines_identity_is_refused(string address)
+    {
+        _server.Scripts["/away"] = http => { http.Response.Redirect(address); return Task.CompletedTask; };
+        Assert.Contains("are not fetched from link-local", await RefusedAsync(Request("/away")), StringComparison.Ordinal);
+        Assert.Contains("are not fetched from link-local", await RefusedAsync(new WasmModuleRequest("f", address, "", TimeSpan.Zero)), StringComparison.Ordinal);
+        _server.Basic = "bWU6czNjcmV0";
+        _server.Scripts["/v2/a/b/manifests/v1"] = http =>
+        {
+            http.Response.StatusCode = 401;
+            http.Response.Headers.WWWAuthenticate = $"Bearer realm=\"{address.Replace("http:", "https:", StringComparison.Ordinal)}\"";
+            return Task.CompletedTask;
+        };
+        Assert.Contains("are not fetched from link-local", await RefusedAsync(Image("a/b:v1")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_bomb_stops_at_the_limit_of_a_module()
+    {
+        byte[] bomb;
+        using (var output = new MemoryStream())
+        {
+            await using (var zip = new GZipStream(output, CompressionLevel.SmallestSize, leaveOpen: true)) { await zip.WriteAsync(new byte[64 * 1024 * 1024]); }
+            bomb = output.ToArray();
+        }
+        _server.Push("a/b", "v1", (Layer, bomb));
+        using WasmModules modules = Make(o => o with { MaxBytes = 1024 * 1024 });
+        WasmModuleResult result = await modules.GetAsync(Image("a/b:v1"), CancellationToken.None).WaitAsync(Test.Deadline);
+        Assert.Contains("larger than 1048576 bytes when unpacked", result.Error, StringComparison.Ordinal);
+        Assert.Empty(Directory.GetFiles(_folder, "*", SearchOption.AllDirectories));
+    }
+
+    /// <summary>An agent that is killed leaves what it was downloading; a download of another agent's that is under way stays.</summary>
+    [Fact]
+    public async Task Downloads_that_were_never_finished_go_after_an_hour()
+    {
+        _server.Files["/m"] = ModuleServer.Module;
+        using WasmModules modules = Make();
+        WasmModuleResult got = await modules.GetAsync(Request("/m"), CancellationToken.None).WaitAsync(Test.Deadline);
+        string folder = Path.GetDirectoryName(got.File!)!, other = Directory.CreateDirectory(Path.Combine(_folder, "other")).FullName;
+        string[] broken = [Path.Combine(folder, ".1.download"), Path.Combine(folder, ".1.download.module"), Path.Combine(other, ".2.download.module.plain")];
+        foreach (string file in broken)
+        {
+            await File.WriteAllTextAsync(file, "half");
+            File.SetLastWriteTimeUtc(file, _time.GetUtcNow().UtcDateTime);
+        }
+        _time.Advance(TimeSpan.FromMinutes(59));
+        modules.Purge();
+        Assert.All(broken, file => Assert.True(File.Exists(file)));
+        _time.Advance(TimeSpan.FromMinutes(2));
+        modules.Purge();
+        Assert.All(broken, file => Assert.False(File.Exists(file)));
+        Assert.False(Directory.Exists(other));
+        Assert.True(File.Exists(got.File));
+    }
+
+    private async Task<string> RefusedAsync(WasmModuleRequest request)
+    {
+        using WasmModules modules = Make();
+        WasmModuleResult result = await modules.GetAsync(request, CancellationToken.None).WaitAsync(Test.Deadline);
+        Assert.Null(result.File);
+        Assert.Empty(Directory.GetFiles(_folder, "*", SearchOption.AllDirectories));
+        return result.Error;
+    }
+
+    private WasmModules Make(Func<WasmOptions, WasmOptions>? change = null)
+    {
+        var options = new WasmOptions { Directory = _folder };
+        return new WasmModules(change?.Invoke(options) ?? options, new WasmMetrics(new MetricRegistry()), _time, _log.CreateLogger("wasm"));
+    }
+
+    private WasmModuleRequest Request(string path) => new("f", $"http://{_server.Host}{path}", "", TimeSpan.Zero);
+
+    private WasmModuleRequest Image(string name) =>
+        new("f", $"oci://{_server.Host}/{name}", "", TimeSpan.Zero) { PullSecret = """{"auths":{"HOST":{"auth":"bWU6czNjcmV0"}}}""".Replace("HOST", _server.Host, StringComparison.Ordinal) };
+}
