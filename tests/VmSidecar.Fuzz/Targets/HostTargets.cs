@@ -79,7 +79,7 @@ internal static class HostTargets
         try
         {
             File.WriteAllText(Path.Combine(folder, "capture.nft"), parts[0]);
-            var table = new NftablesTable(new Lister(parts[^1]), folder);
+            var table = new NftablesTable(new Lister(parts[^1]), new CaptureNotes(folder));
             TableDiff diff = table.DiffAsync("", CancellationToken.None).GetAwaiter().GetResult();
             FuzzTarget.Require(diff.Missing.All(l => l.Length > 0) && diff.Extra.All(l => l.Length > 0), "a difference names a line");
             FuzzTarget.Require(table.PresentAsync(CancellationToken.None).GetAwaiter().GetResult().Distinct().Count() <= 4, "only tables of agents are seen");
