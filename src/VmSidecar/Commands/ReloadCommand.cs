@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
-using VmSidecar.Configuration;
 using VmSidecar.Linux.Processes;
 
 namespace VmSidecar.Commands;
@@ -20,13 +19,11 @@ internal sealed class ReloadCommand(TextWriter output, TextWriter error, int por
     public static Command Create(Cli cli)
     {
         Option<string> root = cli.RootOption();
-        var port = new Option<int?>("--port") { Description = "The status port (default: as set)" };
+        var port = new Option<int?>("--port") { Description = "The status port (default: the configured one, 15020)" };
         var command = new Command("reload", "Replaces the running agent in place by what is installed and set now; Envoy goes on") { root, port };
-        command.SetAction((parsed, stop) => new ReloadCommand(cli.Out, cli.Error, parsed.GetValue(port) ?? PortOf(cli, parsed.GetValue(root)!), pid => StrangerSignals.Send(pid, SignalNumber.Hup), TimeProvider.System).RunAsync(stop));
+        command.SetAction((parsed, stop) => new ReloadCommand(cli.Out, cli.Error, parsed.GetValue(port) ?? AgentPorts.Of(cli, parsed.GetValue(root)!).Status, pid => StrangerSignals.Send(pid, SignalNumber.Hup), TimeProvider.System).RunAsync(stop));
         return command;
     }
-
-    private static int PortOf(Cli cli, string root) => ConfigLoad.Read(new HostPaths(root), cli.Environment, CommandLineFlags.None, new HostNetwork()).Options?.Status.Port ?? 15020;
 
     /// <summary>Asks, and waits for the outcome.</summary>
     public async Task<int> RunAsync(CancellationToken stop)

@@ -22,6 +22,11 @@ internal static class StatusCommand
 
     internal static async Task<int> RunAsync(Cli cli, int port, bool json, bool watch, CancellationToken stop)
     {
+        if (port == 0)
+        {
+            await cli.Error.WriteLineAsync("the status port is off (statusPort: 0); see 'systemctl status istio' and /var/log/istio/istio.log");
+            return NotRunning;
+        }
         using HttpMessageInvoker http = LocalHttp.Create();
         try
         {

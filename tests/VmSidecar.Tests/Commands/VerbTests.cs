@@ -78,6 +78,14 @@ public sealed class VerbTests
     }
 
     [Fact]
+    public async Task Status_of_an_agent_whose_port_is_off_is_not_asked_for_on_port_0()
+    {
+        using TestHost host = new TestHost().Mesh("defaultConfig:\n  statusPort: 0\n");
+        Assert.Equal(3, await StatusCommand.Create(Cli()).Parse(["--root", host.Paths.Root]).InvokeAsync());
+        Assert.StartsWith("the status port is off (statusPort: 0)", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Status_shows_the_state_and_exits_by_readiness()
     {
         await using WebApplication app = await ServeAsync(http =>
