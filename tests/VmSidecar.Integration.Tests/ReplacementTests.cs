@@ -72,10 +72,11 @@ public sealed class ReplacementTests
         Assert.Contains("SECRET_TTL: 'soon' is not a duration", state["replacement"]!["refused"]!.ToString(), StringComparison.Ordinal);
         Assert.False(state["replacement"]!["needsRestart"]!.GetValue<bool>());
 
-        agent.Set($"statusPort: {agent.StatusPort + 1}");
+        int other = FreePort.Next();
+        agent.Set($"statusPort: {other}");
         agent.Signal("HUP");
         state = await agent.StateAsync(s => Count(s, "refusals") == 2);
-        Assert.Contains($"status port {agent.StatusPort} would become status port {agent.StatusPort + 1}", state["replacement"]!["refused"]!.ToString(), StringComparison.Ordinal);
+        Assert.Contains($"status port {agent.StatusPort} would become status port {other}", state["replacement"]!["refused"]!.ToString(), StringComparison.Ordinal);
         Assert.True(state["replacement"]!["needsRestart"]!.GetValue<bool>());
         Assert.Equal((0, first["envoy"]!["pid"]!.GetValue<int>()), (Count(state, "count"), state["envoy"]!["pid"]!.GetValue<int>()));
 
