@@ -7,7 +7,10 @@ namespace VmSidecar.Linux;
 /// <summary>Tells systemd how the service is (sd_notify(3)): datagrams to the socket systemd names in NOTIFY_SOCKET. Without one every call does nothing. Owned by whoever reports; never throws for a deaf systemd.</summary>
 internal sealed class SystemdNotify(string? socketPath) : IDisposable
 {
-    private readonly Socket? _socket = string.IsNullOrEmpty(socketPath) ? null : new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+    private readonly Socket? _socket = string.IsNullOrEmpty(socketPath) ? null : new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified) { SendTimeout = 5000 };
+
+    /// <summary>How long a systemd that takes nothing holds up a message, which is lost then; the agent's stop must not wait for it. 5 s.</summary>
+    public TimeSpan Patience { init => _socket?.SendTimeout = (int)value.TotalMilliseconds; }
 
     /// <summary>Time after which systemd takes the service for dead unless it is pinged; null: no watchdog is set (WATCHDOG_USEC, sd_watchdog_enabled(3)).</summary>
     public TimeSpan? WatchdogTimeout { get; init; }
@@ -53,7 +56,7 @@ internal sealed class SystemdNotify(string? socketPath) : IDisposable
         }
         catch (SocketException)
         {
-            // systemd restarts or is gone: the service itself is none the worse
+            // systemd restarts, hangs or is gone: the service itself is none the worse
         }
     }
 

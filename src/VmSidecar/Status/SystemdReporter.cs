@@ -5,7 +5,7 @@ namespace VmSidecar.Status;
 
 /// <summary>
 /// Tells systemd how the service is: READY=1 once it can serve, or after a bounded grace with a degraded status, so that a boot never hangs
-/// on the mesh; STATUS= on each change and once a minute; STOPPING=1 at the stop. Owned by SidecarApp, started last, stopped first.
+/// on the mesh; STATUS= when it is another, and once a minute; STOPPING=1 at the stop. Owned by SidecarApp, started last, stopped first.
 /// </summary>
 internal sealed class SystemdReporter(SystemdNotify systemd, Published<ReadinessState> readiness, Func<string> detail, TimeSpan stopBudget, TimeProvider time) : IComponent, IReplaceable, IDisposable
 {
@@ -51,7 +51,8 @@ internal sealed class SystemdReporter(SystemdNotify systemd, Published<Readiness
     private async Task ReportAsync(CancellationToken stop)
     {
         Task grace = Task.Delay(Grace, time, stop);
-        bool told = false;
+        bool told = false, due = true;
+        string last = "";
         while (true)
         {
             (ReadinessState? state, Task changed) = readiness.Watch();
@@ -62,9 +63,11 @@ internal sealed class SystemdReporter(SystemdNotify systemd, Published<Readiness
                 systemd.Ready(status);
                 told = true;
             }
-            else { systemd.Status(status); }
+            else if (due || status != last) { systemd.Status(status); }
+            last = status;
             using var next = CancellationTokenSource.CreateLinkedTokenSource(stop);
-            await Task.WhenAny(changed, detailChanged, told ? Task.Delay(Refresh, time, next.Token) : grace).WaitAsync(stop);
+            Task refresh = told ? Task.Delay(Refresh, time, next.Token) : grace;
+            due = await Task.WhenAny(changed, detailChanged, refresh).WaitAsync(stop) == refresh;
             await next.CancelAsync();
         }
     }

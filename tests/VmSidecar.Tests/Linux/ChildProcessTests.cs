@@ -133,6 +133,25 @@ public sealed class ChildProcessTests
         off.Ready("x");
     }
 
+    [Fact]
+    public void A_systemd_that_takes_nothing_costs_messages_and_not_the_agent()
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"vsc-notify-{Guid.NewGuid():N}");
+        using var systemd = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+        systemd.Bind(new UnixDomainSocketEndPoint(path));
+        try
+        {
+            using var notify = new SystemdNotify(path) { Patience = TimeSpan.FromMilliseconds(10) };
+            int queue = int.Parse(File.ReadAllText("/proc/sys/net/unix/max_dgram_qlen"), System.Globalization.CultureInfo.InvariantCulture);
+            for (int i = 0; i < queue + 5; i++) { notify.Watchdog(); } // returns
+            Assert.True(systemd.Available > 0);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
     private static async Task<string> ReceiveAsync(Socket socket)
     {
         byte[] buffer = new byte[1024];
