@@ -44,7 +44,7 @@ internal sealed class AgentSnapshot(DateTimeOffset processStart, XdsProxy xds, C
     public XdsDebug Relay => xds.Debug;
 
     /// <summary>The name table for <c>/debug/ndsz</c>, or null before the first.</summary>
-    public string? Names() => dns?.Names.Received.Current is null ? null : Table()?.ToJsonString();
+    public string? Names() => dns?.TableJson();
 
     private JsonObject? Table() => dns?.Names.Received.Current is { } table
         ? new JsonObject { ["hosts"] = table.Hosts, ["taken"] = Time(table.Taken), ["fromDisk"] = table.FromDisk }

@@ -127,7 +127,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
 
         var trouble = new TroubleCodes(xds, rotator, envoy, dns, host.Time);
         trouble.Register(metrics);
-        StatusServer status = Status(readiness, metrics, envoy, snapshot);
+        StatusServer status = Status(readiness, metrics, envoy, snapshot, dns);
         await stack.StartAsync(status, startup);                                                         // probes answer first, last
         await stack.StartAsync(rotator, startup);                                                        // begins to ask; waits for nobody
         await stack.StartAsync(new SdsServer(_options.Sds, secrets, rotator.Status, use, _sockets), startup);       // Envoy's first question
@@ -175,7 +175,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         ReadinessConditions.CertificateFiles(_options.Identity.OutputDirectory),
         () => _options.Status.DnsRequired && dns is { Names.Received.Current: null } ? ReadinessConditions.NoNames : null);
 
-    private StatusServer Status(ReadinessProbe readiness, MetricRegistry metrics, EnvoySupervisor envoy, AgentSnapshot snapshot)
+    private StatusServer Status(ReadinessProbe readiness, MetricRegistry metrics, EnvoySupervisor envoy, AgentSnapshot snapshot, DnsServer? dns)
     {
         ILogger log = host.Logs.CreateLogger("default");
         if (!ScrapeTargets.TryParse(_options.Status.PrometheusAnnotations, _options.Status.Port, out IReadOnlyList<ScrapeTarget> targets, out string problem))
@@ -186,6 +186,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         var hooks = new StatusHooks
         {
             Names = snapshot.Names,
+            Name = (name, type, cancel) => dns?.Report.ForAsync(name, type, cancel) ?? Task.FromResult<System.Text.Json.Nodes.JsonObject?>(null),
             Snapshot = snapshot.Take,
             Sync = () => snapshot.Relay.Sync(),
             Config = () => snapshot.Relay.Config(),

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging.Abstractions;
 using VmSidecar.Configuration;
 using VmSidecar.Dns;
@@ -12,9 +13,13 @@ namespace VmSidecar.Commands;
 
 /// <summary>
 /// <c>vmsidecar dns NAME [TYPE]</c>: the answer this host would get, and why. Stages per name a resolver would try: 1 explain from the state folder
-/// and resolv.conf; 2 ask the running agent; 3 for what goes upstream, ask each server and time it. Changes nothing.
+/// and resolv.conf; 2 ask the running agent; 3 for what goes upstream, what its cache holds and what each server answers it, in which time. Changes nothing.
 /// </summary>
-internal sealed class DnsCommand(DnsOptions options, TimeProvider time, TextWriter output)
+/// <param name="options">What the agent is configured with.</param>
+/// <param name="report">The agent's own report on a name and type (<see cref="NameReport"/>); null: it cannot be asked.</param>
+/// <param name="time">Measures.</param>
+/// <param name="output">Where the lines go.</param>
+internal sealed class DnsCommand(DnsOptions options, Func<string, string, CancellationToken, Task<JsonObject?>> report, TimeProvider time, TextWriter output)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(6); // the agent itself gives up after five
 
@@ -44,6 +49,8 @@ internal sealed class DnsCommand(DnsOptions options, TimeProvider time, TextWrit
         // 1
         string why = NameExplanation.For(snapshot, name, type);
         output.WriteLine($"  why       {why}");
+        bool goesUpstream = why.Contains("upstream", StringComparison.Ordinal);
+        JsonObject? told = goesUpstream ? await report(WireName.ToText(name), DnsType.ToText(type), stop) : null; // first: the next question changes the cache
         // 2
         byte[] query = MakeQuery(name, type);
         bool answered = false, reached = false;
@@ -57,12 +64,31 @@ internal sealed class DnsCommand(DnsOptions options, TimeProvider time, TextWrit
             if (reached) { break; }
         }
         // 3
-        if (why.Contains("upstream", StringComparison.Ordinal))
-        {
-            foreach (IPEndPoint server in conf.Servers) { Print("upstream", server, await AskAsync(server, query, stop)); }
-            if (conf.Servers.IsEmpty) { output.WriteLine($"  upstream  {options.ResolvConf} names no server"); }
-        }
+        if (goesUpstream && told is not null) { Print(told); }
+        else if (goesUpstream) { await AskServersAsync(conf, query, stop); }
         return answered;
+    }
+
+    private void Print(JsonObject told)
+    {
+        string cache = told["cache"]?.GetValue<string>() ?? "";
+        if (cache.Length > 0) { output.WriteLine($"  cache     {(cache == "fresh" ? "has the answer: no server was asked" : "has an answer that expired: given when no server answers in time")}"); }
+        JsonArray servers = told["servers"]?.AsArray() ?? [];
+        foreach (JsonNode? server in servers)
+        {
+            string note = server?["note"]?.GetValue<string>() ?? "";
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  upstream  {server?["server"]}: {server?["outcome"]} in {server?["milliseconds"]?.GetValue<double>() ?? 0:F1} ms{(note.Length > 0 ? $" ({note})" : "")}"));
+            foreach (JsonNode? record in server?["records"]?.AsArray() ?? []) { output.WriteLine($"            {record}"); }
+        }
+        if (servers.Count == 0) { output.WriteLine($"  upstream  {options.ResolvConf} names no server"); }
+    }
+
+    /// <summary>Without the agent nobody but this process can ask.</summary>
+    private async Task AskServersAsync(ResolvConf conf, byte[] query, CancellationToken stop)
+    {
+        foreach (IPEndPoint server in conf.Servers) { Print("upstream", server, await AskAsync(server, query, stop)); }
+        if (conf.Servers.IsEmpty) { output.WriteLine($"  upstream  {options.ResolvConf} names no server"); }
+        else { output.WriteLine("            asked from here, as the agent's status port does not answer; capture rules, if on, bring such questions to the agent"); }
     }
 
     private void Print(string who, IPEndPoint where, Asked asked)

@@ -46,6 +46,7 @@ internal sealed class DnsServer : IComponent
         _loops = new(_forwarder, _metrics, time, log);
         _resolvConf = new(options.ResolvConf, _state, _forwarder, time, log) { Changed = _loops.Look };
         _handler = new(_state, new Answerer(options.Compat110), _forwarder, _loops, _metrics, log);
+        Report = new(_forwarder, time);
         VirtualIps = new(options, _state, time, log);
         Clusters = new(VirtualIps, _state.Ports);
         Names = new(_state, _metrics, new LastTable(options.StateDirectory, time, log), time, log) { Changed = VirtualIps.NamesChanged };
@@ -67,6 +68,12 @@ internal sealed class DnsServer : IComponent
 
     /// <summary>The servers questions are forwarded to.</summary>
     public Forwarder Upstreams => _forwarder;
+
+    /// <summary>The newest name table for <c>/debug/ndsz</c>; null before the first.</summary>
+    public string? TableJson() => Names.Received.Current is { } receipt ? NameTableJson.Write(receipt.Table, _state.Scope) : null;
+
+    /// <summary>What the cache and the servers have to say of a name.</summary>
+    public NameReport Report { get; }
 
     /// <summary>The addresses really bound, UDP and TCP alike.</summary>
     public ImmutableArray<IPEndPoint> Bound { get; private set; } = [];

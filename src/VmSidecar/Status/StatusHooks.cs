@@ -8,6 +8,9 @@ internal sealed record StatusHooks
     /// <summary>The DNS name table as JSON text for <c>/debug/ndsz</c>; null: no table yet.</summary>
     public Func<string?> Names { get; init; } = () => null;
 
+    /// <summary>What DNS knows of a name and a record type, for <c>/debug/dnsz</c>; null: these are none, or there is no DNS.</summary>
+    public Func<string, string, CancellationToken, Task<JsonObject?>> Name { get; init; } = (_, _, _) => Task.FromResult<JsonObject?>(null);
+
     /// <summary>The whole state for <c>vmsidecar status</c>; called per request, builds a fresh object.</summary>
     public Func<JsonObject> Snapshot { get; init; } = () => [];
 

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text;
+using System.Text.Json.Nodes;
 
 using Microsoft.AspNetCore.Http;
 
@@ -21,6 +22,7 @@ internal sealed class StatusRoutes(ReadinessProbe readiness, MetricsPage metrics
             "/quitquitquit" => LocalPostAsync(http, QuitAsync),
             "/drain" => LocalPostAsync(http, DrainAsync),
             "/debug/ndsz" => LocalAsync(http, NamesAsync),
+            "/debug/dnsz" => LocalAsync(http, NameAsync),
             "/debug/syncz" => LocalAsync(http, SyncAsync),
             "/debug/config_dump" => LocalAsync(http, ConfigAsync),
             "/debug/statusz" => LocalAsync(http, SnapshotAsync),
@@ -52,6 +54,14 @@ internal sealed class StatusRoutes(ReadinessProbe readiness, MetricsPage metrics
     }
 
     private Task NamesAsync(HttpContext http) => Json(http, hooks.Names() is { } table ? (200, table) : (404, "{}"));
+
+    /// <summary><c>?name=NAME&amp;type=TYPE</c>: the cache, and every server asked now.</summary>
+    private async Task NameAsync(HttpContext http)
+    {
+        string name = http.Request.Query["name"].ToString(), type = http.Request.Query["type"].ToString();
+        JsonObject? report = await hooks.Name(name, type.Length == 0 ? "A" : type, http.RequestAborted);
+        await (report is null ? Error(http, 400, "give a DNS name and a record type: ?name=NAME&type=TYPE (or DNS is not served here)") : Json(http, (200, report.ToJsonString())));
+    }
 
     private Task SnapshotAsync(HttpContext http) => Json(http, (200, hooks.Snapshot().ToJsonString()));
 

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using VmSidecar.Commands;
 using VmSidecar.Configuration;
 using VmSidecar.TestKit;
@@ -71,12 +72,30 @@ public sealed class DnsCommandTests
         Assert.Contains(": nobody listens there in ", text, StringComparison.Ordinal);
     }
 
-    private static Task<(int Code, string Text)> RunAsync(DnsLab lab, string name, string type) => RunAsync(lab.Options with { Listen = [lab.Address] }, name, type);
+    [Fact]
+    public async Task The_agent_tells_of_its_cache_and_of_each_server_as_it_sees_them()
+    {
+        await using FakeUpstream good = FakeUpstream.Answering("192.0.2.1"), silent = FakeUpstream.Silent();
+        await using DnsLab lab = await DnsLab.StartAsync([good, silent]);
+        (int code, string text) = await RunAsync(lab, "www.example.net.", "A");
+        Assert.Equal(0, code);
+        Assert.DoesNotContain("  cache ", text, StringComparison.Ordinal);
+        Assert.Contains($"  upstream  {good.Endpoint}: NOERROR in ", text, StringComparison.Ordinal);
+        Assert.Contains($"  upstream  {silent.Endpoint}: no answer in ", text, StringComparison.Ordinal);
+        lab.Server.Upstreams.UseServers([good.Endpoint]);
+        await lab.AskAsync("www.example.net");
+        (_, text) = await RunAsync(lab, "www.example.net.", "A");
+        Assert.Contains("  cache     has the answer: no server was asked\n", text, StringComparison.Ordinal);
+        Assert.Null(await lab.Server.Report.ForAsync("a..b", "A", CancellationToken.None));
+        Assert.Null(await lab.Server.Report.ForAsync("a.b", "NONSENSE", CancellationToken.None));
+    }
 
-    private static async Task<(int Code, string Text)> RunAsync(DnsOptions options, string name, string type)
+    private static Task<(int Code, string Text)> RunAsync(DnsLab lab, string name, string type) => RunAsync(lab.Options with { Listen = [lab.Address] }, name, type, lab.Server.Report.ForAsync);
+
+    private static async Task<(int Code, string Text)> RunAsync(DnsOptions options, string name, string type, Func<string, string, CancellationToken, Task<JsonObject?>>? report = null)
     {
         using var text = new StringWriter { NewLine = "\n" };
-        int code = await new DnsCommand(options, TimeProvider.System, text).RunAsync(name, type, CancellationToken.None);
+        int code = await new DnsCommand(options, report ?? ((_, _, _) => Task.FromResult<JsonObject?>(null)), TimeProvider.System, text).RunAsync(name, type, CancellationToken.None);
         return (code, text.ToString());
     }
 }

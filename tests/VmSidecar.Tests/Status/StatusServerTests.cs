@@ -60,6 +60,7 @@ public sealed class StatusServerTests : IAsyncLifetime
     [InlineData("GET", "/drain", 405, "Method Not Allowed\n")]
     [InlineData("POST", "/drain", 200, "OK")]
     [InlineData("GET", "/debug/ndsz", 404, "{}")]
+    [InlineData("GET", "/debug/dnsz?name=a.b", 400, "give a DNS name and a record type: ?name=NAME&type=TYPE (or DNS is not served here)\n")]
     [InlineData("GET", "/debug/statusz", 200, """{"envoy":"running"}""")]
     [InlineData("GET", "/debug/syncz", 200, """{"types":[]}""")]
     [InlineData("GET", "/debug/config_dump", 200, """{"t":[]}""")]
