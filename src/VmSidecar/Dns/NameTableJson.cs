@@ -60,7 +60,7 @@ internal static class NameTableJson
     }
 
     /// <summary>The names of reference 04 §3.1, search domains left out.</summary>
-    private static IEnumerable<string> Further(NdsHost host, List<string> alternates, NameScope scope)
+    private static List<string> Further(NdsHost host, List<string> alternates, NameScope scope)
     {
         string name = Text(host.Name), domain = Encoding.ASCII.GetString(scope.DomainText);
         List<string> names = [name.EndsWith('.') ? name : name + "."];

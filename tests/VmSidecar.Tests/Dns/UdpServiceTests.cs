@@ -47,6 +47,18 @@ public sealed class UdpServiceTests
         Assert.Equal(["a.example. 30 A 240.240.0.1"], (await lab.AskAsync("a.example")).Answers);
     }
 
+    [Theory]
+    [MemberData(nameof(Ways))]
+    public async Task A_long_query_is_read_whole(string way) // case 51: the classic agent reads 512 bytes and answers FORMERR
+    {
+        const int Padding = 550;
+        await using DnsLab lab = await DnsLab.StartAsync(change: o => o with { Io = Enum.Parse<DnsIo>(way) });
+        Assert.Null(lab.Server.Names.Accept(OneHost));
+        byte[] query = [.. DnsMessages.Query("a.example"), 0, 0, 41, 4, 208, 0, 0, 0, 0, (Padding + 4) >> 8, (Padding + 4) & 255, 0, 12, Padding >> 8, Padding & 255, .. new byte[Padding]];
+        query[11] = 1; // one additional record: EDNS with padding (RFC 7830)
+        Assert.Equal(["a.example. 30 A 240.240.0.1"], DnsMessages.Read(await lab.AskRawAsync(query)).Answers);
+    }
+
     [Fact]
     public async Task A_burst_of_many_batches_is_answered_whole()
     {
