@@ -31,6 +31,7 @@ internal static class CaptureVerbs
         Option<string> root = cli.RootOption();
         var command = new Command(name, description) { root };
         command.TreatUnmatchedTokensAsErrors = false;
+        if (name == "iptables") { command.Add(new System.CommandLine.Help.HelpOption { Action = new CaptureHelp() }); }
         command.SetAction((parsed, stop) => RunAsync(cli, parsed.GetValue(root)!, [.. parsed.UnmatchedTokens], act, stop));
         return command;
     }

@@ -49,7 +49,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         string verb = arguments.Count > 0 ? arguments[0] : "";
         if (!OwnFlags.TryTake([.. arguments.Skip(1)], out OwnFlags own, out string problem))
         {
-            error.WriteLine($"Error: {problem}");
+            error.WriteLine($"Error: {problem}; see 'vmsidecar iptables --help'");
             return Task.FromResult((int)ExitCode.CommandFailed);
         }
         IReadOnlyList<string> flags = own.Rest;
@@ -78,7 +78,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
 
     private int Usage()
     {
-        error.WriteLine("usage: vmsidecar iptables apply|clean|show|diff|watch [--confirm SECONDS] [--repair] [--failure-mode closed|open] [--interval SECONDS] [--backend auto|iptables-nft|iptables-legacy|nftables] [--json] [flags of istio-iptables]");
+        error.WriteLine("usage: vmsidecar iptables apply|clean|show|diff|watch [flags]; 'vmsidecar iptables --help' explains them");
         return (int)ExitCode.CommandFailed;
     }
 
@@ -140,6 +140,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
             await error.WriteLineAsync($"validation failed: {failure}").ConfigureAwait(false);
             return NotValid;
         }
+        if (CapturesNothing(options)) { await error.WriteLineAsync("note: these rules capture nothing: no inbound port, no destination and no names are set (ISTIO_INBOUND_PORTS, ISTIO_SERVICE_CIDR, ISTIO_META_DNS_CAPTURE). Is cluster.env in its place? See 'vmsidecar check'").ConfigureAwait(false); }
         Say(json, "applied", changed, changed ? "capture rules are in place" : "capture rules are in place already, nothing to do");
         return 0;
     }
@@ -182,6 +183,8 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         Say(json, "cleaned", changed, changed ? "capture rules are removed" : "no capture rules found, nothing to do");
         return 0;
     }
+
+    private static bool CapturesNothing(CaptureOptions o) => o is { AllInboundPorts: false, AllOutboundCidrs: false, RedirectDns: false, InboundPorts.IsEmpty: true, OutboundCidrs.IsEmpty: true, OutboundPorts.IsEmpty: true };
 
     private void Say(bool json, string act, bool changed, string words) =>
         output.WriteLine(json ? new JsonObject { ["act"] = act, ["changed"] = changed }.ToJsonString() : words);

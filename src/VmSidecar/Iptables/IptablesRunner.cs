@@ -157,8 +157,7 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         }
     }
 
-    private static FatalException Failed(string problem) =>
-        new("iptables", problem, "Run 'vmsidecar iptables show' and try its lines with iptables-restore --noflush --test");
+    private static FatalException Failed(string problem) => new("iptables", problem, RefusalAdvice.For(problem));
 
     /// <summary>Null: native nftables.</summary>
     private static InstalledRules? Choose(CaptureOptions options, ImmutableArray<InstalledRules> variants)

@@ -1,4 +1,8 @@
 using System.Runtime.InteropServices;
+using System.Text.RegularExpressions;
+using VmSidecar.Commands;
+using VmSidecar.Configuration;
+using VmSidecar.Lifecycle;
 using VmSidecar.Linux.Processes;
 using VmSidecar.TestKit;
 using Xunit;
@@ -51,6 +55,53 @@ public sealed class BadHostTests
         Assert.DoesNotContain("15001", await RulesAsync(lab), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Without_ip6tables_the_first_family_goes_back_and_the_way_out_is_named()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        CaptureOptions options = CaptureLab.Options with { IPv6 = true, Backend = CaptureBackendKind.IptablesNft };
+        FatalException refusal = await Assert.ThrowsAsync<FatalException>(() => lab.Runner(new Without(lab.Vm.Commands, "ip6tables")).ApplyAsync(options, CancellationToken.None));
+        Assert.Contains("ip6tables-nft-restore is not installed", refusal.Problem, StringComparison.Ordinal);
+        Assert.Contains("leave IPv6 out", refusal.Fix, StringComparison.Ordinal);
+        Assert.DoesNotContain("15001", await RulesAsync(lab), StringComparison.Ordinal);
+        await lab.Runner(new Without(lab.Vm.Commands, "ip6tables")).ApplyAsync(options with { IPv6 = false }, CancellationToken.None);
+        Assert.True(await lab.Runner(new Without(lab.Vm.Commands, "ip6tables")).CleanAsync(CancellationToken.None));
+    }
+
+    /// <summary>The terminal hangs up while an Enter is waited for: the rules are taken back, not left to nobody.</summary>
+    [Theory]
+    [InlineData("HUP")]
+    [InlineData("TERM")]
+    public async Task An_unconfirmed_apply_whose_shell_is_gone_takes_the_rules_back(string signal)
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        string before = await RulesAsync(lab);
+        // The reader of a pipe that stays open: no line, and no end of input, ever comes.
+        CommandResult ended = await RunAsync(lab, $"mkfifo pipe; exec 3<>pipe; (while ! grep -q Enter out 2>/dev/null; do sleep 0.05; done; nft -s list ruleset > seen; kill -{signal} $$) & exec <&3 >out 2>&1", ["apply", .. s_rules, "--backend", "nftables", "--confirm", "300"]);
+        Assert.Equal(1, ended.ExitCode);
+        Assert.Contains("15001", await File.ReadAllTextAsync(Path.Combine(lab.State, "seen")), StringComparison.Ordinal);
+        Assert.Equal(before, await RulesAsync(lab));
+    }
+
+    [Fact]
+    public async Task Rules_that_capture_nothing_are_said_to()
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        CommandResult applied = await RunAsync(lab, "true", ["apply", "-u", "113", "-g", "113"]);
+        Assert.True(applied.Succeeded, applied.Error);
+        Assert.Contains("these rules capture nothing", applied.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Help_names_only_flags_that_there_are()
+    {
+        string[] own = ["json", "root", "confirm", "repair", "interval", "help"];
+        string[] named = [.. Regex.Matches(CaptureHelp.Text, "--([a-z0-9-]+)").Select(m => m.Groups[1].Value).Distinct()];
+        Assert.True(named.Length > 20);
+        Assert.Empty(named.Except(own).Except(CaptureFlag.All.Select(f => f.Name)));
+        foreach (Match pair in Regex.Matches(CaptureHelp.Text, "-([a-z]), --([a-z-]+)")) { Assert.Equal(pair.Groups[1].Value[0], CaptureFlag.All.Single(f => f.Name == pair.Groups[2].Value).Short); }
+    }
+
     private static async Task<string> RulesAsync(CaptureLab lab) => await lab.Vm.RunAsync("nft -s list ruleset") + (lab.HasLegacyTables(VmSidecar.Iptables.IpFamily.V4) ? await lab.SaveAsync("iptables-legacy") : "");
 
     private static async Task<CommandResult> RunAsync(CaptureLab lab, string setUp, string[] arguments)
@@ -62,5 +113,12 @@ public sealed class BadHostTests
         return await lab.Vm.Commands.RunAsync("sh",
             ["-c", $"cd {lab.State}; {setUp}; exec \"$@\"", "sh", dotnet, "exec", Path.Combine(AppContext.BaseDirectory, "vmsidecar.dll"), "iptables", .. arguments, "--root", lab.State], "", CancellationToken.None)
             .WaitAsync(Test.Deadline);
+    }
+
+    /// <summary>A host where the programs of a name are not installed.</summary>
+    private sealed class Without(ICommandRunner inner, string prefix) : ICommandRunner
+    {
+        public Task<CommandResult> RunAsync(string program, IReadOnlyList<string> arguments, string input, CancellationToken stop) => program.StartsWith(prefix, StringComparison.Ordinal)
+            ? Task.FromResult(new CommandResult(CommandResult.NotStarted, "", $"{program} is not installed")) : inner.RunAsync(program, arguments, input, stop);
     }
 }

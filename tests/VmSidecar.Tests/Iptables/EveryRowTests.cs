@@ -96,6 +96,25 @@ public sealed class EveryRowTests
         Assert.Contains("fwmark 0x539 lookup 133", await lab.Vm.RunAsync("ip -6 rule"), StringComparison.Ordinal);
     }
 
+    /// <summary>1.10 on IPv6 (reference 05 section 4.1): redirection also where TPROXY is asked for, and no names.</summary>
+    [Theory]
+    [MemberData(nameof(Backends))]
+    public async Task Ipv6_with_the_rules_of_1_10_knows_neither_names_nor_tproxy(string backend)
+    {
+        await using CaptureLab lab = await CaptureLab.CreateAsync();
+        lab.ListenTcp(lab.Vm, "::", 15001, "outbound", Proxy, Proxy);
+        lab.ListenTcp(lab.Vm, "::", 15006, "inbound", Proxy, Proxy);
+        lab.ListenUdp(lab.Peer, "fd99::2", 53, "remote");
+        CaptureOptions options = Options(backend) with { Compat110 = true, IPv6 = true, Tproxy = true, DnsServers = [IPAddress.Parse("fd99::2")] };
+        await lab.Runner().ApplyAsync(options, CancellationToken.None);
+        Assert.Equal("inbound [fd99::1]:15006 fd99::2 [fd99::1]:8080", await CaptureLab.AskTcpAsync(lab.Peer, 0, 0, "fd99::1", 8080));
+        Assert.Equal("outbound [::1]:15001 fd99::1 [fd99::2]:80", await CaptureLab.AskTcpAsync(lab.Vm, App, App, "fd99::2", 80));
+        Assert.Equal("inbound [::1]:15006 fd99::1 [fd99::1]:8080", await CaptureLab.AskTcpAsync(lab.Vm, Proxy, Proxy, "fd99::1", 8080));
+        Assert.Equal("remote from [fd99::2]:53", await CaptureLab.AskUdpAsync(lab.Vm, App, App, "fd99::2", 53));
+        Assert.DoesNotContain("fwmark", await lab.Vm.RunAsync("ip -6 rule"), StringComparison.Ordinal);
+        await lab.Runner().CleanAsync(CancellationToken.None);
+    }
+
     /// <summary>What the zones are for (trap 12): with 1.10's rules a reused source port sends the agent's own query to itself.</summary>
     [Fact]
     public async Task Without_zones_a_reused_source_port_goes_the_wrong_way()

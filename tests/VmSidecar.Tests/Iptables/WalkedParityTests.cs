@@ -83,6 +83,22 @@ public sealed class WalkedParityTests
         foreach (Packet packet in Draw(s_addresses)) { Assert.Equal(theirs.Verdict(packet), ours.Verdict(packet)); }
     }
 
+    /// <summary>There, the flags for names and for TPROXY change nothing: what is left without them is what <see cref="An_ipv6_only_host_of_1_10_gets_the_mirrored_rules"/> compares.</summary>
+    [Theory]
+    [InlineData("--redirect-dns")]
+    [InlineData("-m=TPROXY")]
+    [InlineData("--redirect-dns", "-m=TPROXY")]
+    public void On_ipv6_names_and_tproxy_leave_the_rules_of_1_10_as_they_are(params string[] flags)
+    {
+        string[] plain = ["-b", "*", "-d", "15090,15021", "-i", "*", "-u", "1337", "-g", "1337", "--rules-compat", "1.10", "--exact"];
+        CaptureHost host = PilotCase.Host with { Addresses = [IPAddress.Parse("2001:db8::12")], ResolvConf = $"nameserver {Server}\n" };
+        PacketWalker without = new(PilotCase.Load(IptablesProgram.For(PilotCase.Options(plain, host), IpFamily.V6)));
+        IptablesProgram program = IptablesProgram.For(PilotCase.Options([.. plain, .. flags], host), IpFamily.V6);
+        PacketWalker with = new(PilotCase.Load(program));
+        Assert.NotEmpty(program.Rules);
+        foreach (Packet packet in Draw(s_addresses)) { Assert.Equal(without.Verdict(packet), with.Verdict(packet)); }
+    }
+
     private static int Compare(PilotCase recorded, Packet packet, string expected, string actual)
     {
         if (expected == actual) { return 1; }
