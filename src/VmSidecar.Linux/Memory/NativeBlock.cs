@@ -15,7 +15,7 @@ internal sealed unsafe partial class NativeBlock : MemoryManager<byte>
     /// <summary>Bytes of a block.</summary>
     public const int Size = 256 * 1024;
 
-    private const int MostKept = 4; // blocks; what a message that only passes through needs
+    private const int MostKept = 8; // blocks; what a message that only passes through, or moves to a file while it does, needs
     private const int ReadWrite = 3, PrivateAnonymousPopulated = 0x8022; // PROT_READ|PROT_WRITE; MAP_PRIVATE|MAP_ANONYMOUS|MAP_POPULATE
 
     private static readonly ConcurrentBag<nint> Kept = [];

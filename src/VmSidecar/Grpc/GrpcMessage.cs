@@ -6,7 +6,7 @@ namespace VmSidecar.Grpc;
 /// One received message: a small one in a pooled array, a large one in pieces (<see cref="PieceList"/>). Whoever receives it disposes
 /// it; after that its content must not be touched.
 /// </summary>
-internal sealed class GrpcMessage : IDisposable
+internal sealed class GrpcMessage : IPieces
 {
     private byte[]? _array;
     private PieceList? _pieces;
@@ -33,6 +33,8 @@ internal sealed class GrpcMessage : IDisposable
 
     /// <summary>The message in its pieces, in order; one empty piece for an empty message.</summary>
     public IEnumerable<ReadOnlyMemory<byte>> Pieces => _pieces is { } pieces ? pieces.Pieces : [Body];
+
+    public Task Ready => Task.CompletedTask;
 
     /// <summary>Copies bytes into a new pooled message.</summary>
     public static GrpcMessage Copy(ReadOnlySpan<byte> bytes)

@@ -53,13 +53,19 @@ internal sealed class PieceList : IDisposable
         _inLast = 0;
     }
 
-    /// <summary>Gives the content away as a message; the list is empty afterwards.</summary>
-    public GrpcMessage Move()
+    /// <summary>The last bytes; all of one <see cref="Advance"/> are together.</summary>
+    public ReadOnlyMemory<byte> Last(int count) => _blocks[^1].Memory.Slice(_inLast - count, count);
+
+    /// <summary>Gives the content away; the list is empty afterwards.</summary>
+    public PieceList Take()
     {
-        var moved = new PieceList { _blocks = _blocks, _inLast = _inLast };
+        var taken = new PieceList { _blocks = _blocks, _inLast = _inLast };
         (_blocks, _inLast) = ([], 0);
-        return new GrpcMessage(moved);
+        return taken;
     }
+
+    /// <summary>Gives the content away as a message; the list is empty afterwards.</summary>
+    public GrpcMessage Move() => new(Take());
 
     public void Dispose()
     {

@@ -11,13 +11,13 @@ namespace VmSidecar.Xds;
 
 /// <summary>
 /// Keeps on disk what Envoy last accepted, per type, for a start while istiod cannot be reached. A response is held until Envoy's
-/// ACK (its buffer changes hands, nothing is copied) and then, a second later, written by one loop, so the relay never waits for a disk. Files:
+/// ACK (its buffer changes hands, a large one has moved to a file without a name while it passed) and then, a second later, written by one loop, so the relay never waits for a disk. Files:
 /// <c>StateDirectory/xds/LABEL.journal</c> and <c>seen</c>, the time istiod was last known to stand behind them; folder 0700, files 0600.
 /// Everything may be deleted at any time. Owned by <see cref="XdsProxy"/>.
 /// </summary>
 internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, ILogger log, long mostHeld = ResourceKeeper.MostHeld) : IDisposable
 {
-    private const long MostHeld = 64 * 1024 * 1024; // bytes waiting for an ACK or the disk; past it nothing of the type is kept any more until it begins anew
+    private const long MostHeld = 64 * 1024 * 1024; // bytes waiting for an ACK or the disk, in memory or spilled; past it nothing of the type is kept any more until it begins anew
     private const int MostEarly = 16; // answers that came before our own send returned; one is in flight, older ones are for responses too large to keep
     private const int LongestJournal = 16 * 1024 * 1024; // then it is compacted, and again at twice what remained
     private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite;
@@ -60,8 +60,11 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         lock (_gate) { _continuity.Withheld(response.Kind, response.TypeUrl); }
     }
 
+    /// <summary>Where a large response that is kept is held while it passes; takes over what has arrived of it.</summary>
+    public SpilledPieces Spill(PieceList begun) => new(_folder, begun);
+
     /// <summary>A response was delivered. Takes ownership of the message.</summary>
-    public void Delivered(XdsEnvelope response, GrpcMessage message)
+    public void Delivered(XdsEnvelope response, IPieces message)
     {
         lock (_gate)
         {
@@ -230,6 +233,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     {
         Directory.CreateDirectory(_folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         string file = FileOf(typeUrl);
+        foreach (Held held in responses) { await held.Message.Ready; }
         if (responses[0].IsBase)
         {
             await AtomicFile.WriteAsync(file, Record(responses[0]), Private, CancellationToken.None);
@@ -283,5 +287,5 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
 
     private string FileOf(string typeUrl) => Path.Combine(_folder, XdsTypeUrl.Label(typeUrl) + ".journal");
 
-    private sealed record Held(XdsEnvelope Response, GrpcMessage Message, bool IsBase);
+    private sealed record Held(XdsEnvelope Response, IPieces Message, bool IsBase);
 }

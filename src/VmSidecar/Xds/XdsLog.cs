@@ -107,6 +107,9 @@ internal static partial class XdsLog
     [LoggerMessage(49, LogLevel.Error, "failed to connect to upstream {Address}: {Reason}")]
     public static partial void CannotConnect(ILogger log, string address, string reason);
 
+    [LoggerMessage(50, LogLevel.Warning, "a request of Envoy's has {Bytes} bytes: istiod takes 4 MiB unless it is told otherwise, and refuses more with RESOURCE_EXHAUSTED until Envoy restarts; raise ISTIO_GPRC_MAXRECVMSGSIZE at istiod, or narrow this VM's view with a Sidecar resource\ttype={Type} id={Id}")]
+    public static partial void LargeRequest(ILogger log, int bytes, string type, long id);
+
     [LoggerMessage(33, LogLevel.Information, "this Envoy is not Istio's build: left out {Filters}, which it cannot load; telemetry and ALPN of Istio are missing, traffic and policies are not\tid={Id}")]
     public static partial void LeftOut(ILogger log, string filters, long id);
 

@@ -47,22 +47,24 @@ internal sealed partial class XdsSession
         bool keep = Keeps && context.Keeper.Wants(type, length), whole = false;
         if (Keeps && !keep) { context.Keeper.Missed(type); }
         int passed = 0, fresh = pieces.Length;
+        SpilledPieces? kept = keep ? context.Keeper.Spill(pieces.Take()) : null;
         await _envoyGate.WaitAsync(stop);
         try
         {
             await envoy.BeginSendAsync(length, stop);
             while (true) // ends when all of it has passed
             {
-                ReadOnlyMemory<byte> piece = pieces.Pieces.Last()[^fresh..];
+                ReadOnlyMemory<byte> piece = (kept?.Now ?? pieces).Last(fresh);
                 if (!watch.Feed(piece.Span) || (passed + fresh == length && !IsAsGuessed(watch, type))) { return NotAResponse; } // 3
                 if (passed + fresh == length) { Note(watch.Envelope); }
                 await envoy.SendPieceAsync(piece, stop);
                 passed += fresh;
                 if (passed == length) { break; }
-                if (!keep) { pieces.Clear(); }
-                fresh = await istiod.ReadPieceAsync(pieces.Room(), stop);
+                if (kept is null) { pieces.Clear(); } else { kept.Passed(); }
+                PieceList room = kept?.Now ?? pieces;
+                fresh = await istiod.ReadPieceAsync(room.Room(), stop);
                 if (fresh == 0) { return SessionEnd.ByIstiod(istiod.Status, istiod.EndedGracefully); }
-                pieces.Advance(fresh);
+                room.Advance(fresh);
             }
             whole = true;
         }
@@ -70,9 +72,10 @@ internal sealed partial class XdsSession
         finally
         {
             _half = !whole;
+            if (!whole) { kept?.Dispose(); }
             _envoyGate.Release();
         }
-        if (keep) { context.Keeper.Delivered(watch.Envelope, pieces.Move()); }
+        if (kept is not null) { context.Keeper.Delivered(watch.Envelope, kept); }
         return null;
     }
 

@@ -13,10 +13,12 @@ internal sealed partial class XdsSession
     // istiod gives up on a health update whose write keeps failing, and nothing else heals that before the next stream.
     private static readonly TimeSpan HealthAgain = TimeSpan.FromMinutes(5);
 
+    private const int LargeRequest = 3 * 1024 * 1024; // bytes; three quarters of what istiod takes (reference 03 section 3.5)
+
     private readonly TaskCompletionSource<HealthState?> _listenersAsked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly ConcurrentQueue<HealthState> _reporting = new(); // in the order of the health messages in the queue
     private readonly HashSet<string> _begun = new(StringComparer.Ordinal); // kept types asked for on this stream; used by the loop that sends
-    private bool _namesAsked;
+    private bool _namesAsked, _warnedOfSize;
 
     /// <summary>The health istiod was told last on this stream.</summary>
     public Published<HealthState> Reported { get; } = new();
@@ -34,6 +36,7 @@ internal sealed partial class XdsSession
                     return NotARequest;
                 }
                 LogRequest(request);
+                WarnOfSize(message.Length, request.TypeUrl);
                 if (request.HasNode) { Meet(message.Body.Span[request.Node]); }
                 if (!TryQueue(message, request) || !TryInject(request)) { return TooSlow(); }
             }
@@ -171,6 +174,13 @@ internal sealed partial class XdsSession
         bool holdsNothing = request.Initial == 0; // SotW has no such field: its first answer is complete in any case
         context.Keeper.Begins(request.TypeUrl, holdsNothing);
         context.Links.Clusters?.Begins(request.TypeUrl, holdsNothing);
+    }
+
+    private void WarnOfSize(int length, string typeUrl)
+    {
+        if (length < LargeRequest || _warnedOfSize) { return; }
+        _warnedOfSize = true;
+        XdsLog.LargeRequest(context.Log, length, XdsTypeUrl.Label(typeUrl), id);
     }
 
     private void LogRequest(XdsEnvelope request)

@@ -97,7 +97,7 @@ public sealed class StampedeTests
         while (running.Count < agents)
         {
             running.AddRange(Enumerable.Range(0, 20).Select(_ => Agent(shape, dialer, time).RunAsync(stop.Token)));
-            await Test.UntilAsync(() => istiod.Streams.Count(s => s.State("NDS") != SyncState.NotSent) == running.Count);
+            await Test.UntilAsync(() => istiod.Streams.Count(s => s.State("NDS") == SyncState.Synced) == running.Count);
         }
 
         await istiod.KillAsync(); // all at the same moment
@@ -123,7 +123,7 @@ public sealed class StampedeTests
             most = Math.Max(most, coming);
             await Test.UntilAsync(() => istiod.Ads.Opened - before == arrived);
         }
-        await Test.UntilAsync(() => istiod.Streams.Count(s => s.State("NDS") != SyncState.NotSent) == agents);
+        await Test.UntilAsync(() => istiod.Streams.Count(s => s.State("NDS") == SyncState.Synced) == agents);
         Assert.Equal(agents, istiod.Front.Accepted - accepted); // one connection each, and none in vain
         Assert.InRange(most, 1, agents / 2);                    // an even wave would bring all of them in one tenth of a second; expected is a twentieth
         await stop.CancelAsync();

@@ -1,0 +1,80 @@
+using VmSidecar.Grpc;
+using VmSidecar.Linux.Memory;
+using VmSidecar.TestKit;
+
+using Xunit;
+
+namespace VmSidecar.Tests.Xds;
+
+/// <summary>A large message moves to a file while it passes, comes back byte for byte, and leaves nothing: no memory, no file.</summary>
+public sealed class SpilledPiecesTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("vsc-spill-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public Task No_block_is_left() => OwnProcess.RunAsync($"{typeof(SpilledPiecesTests).FullName}.{nameof(Counted)}");
+
+    /// <summary>The body, for a process of its own: the blocks in use are those of all of it.</summary>
+    [Fact(Explicit = true)]
+    public async Task Counted()
+    {
+        int before = NativeBlock.InUse;
+        await What_was_spilled_comes_back_byte_for_byte(3_000_000, 1);
+        await Where_no_file_can_be_made_memory_holds_it();
+        Assert.Equal(before, NativeBlock.InUse);
+        var pieces = new SpilledPieces(_folder, new PieceList());
+        await FillAsync(pieces, new byte[1_200_000], settle: false);
+        pieces.Dispose(); // while it is written
+        await Test.UntilAsync(() => NativeBlock.InUse == before);
+    }
+
+    [Theory]
+    [InlineData(100, 0), InlineData(3_000_000, 1), InlineData(9_999_999, 1)]
+    public async Task What_was_spilled_comes_back_byte_for_byte(int length, int least)
+    {
+        byte[] content = new byte[length];
+        new Random(length).NextBytes(content);
+        var pieces = new SpilledPieces(Path.Combine(_folder, "made", "when", "needed"), new PieceList());
+        await FillAsync(pieces, content);
+        await pieces.Ready;
+        Assert.Equal(length, pieces.Length);
+        Assert.True(pieces.Spilled >= least);
+        Assert.Equal(content, pieces.Pieces.SelectMany(p => p.ToArray()));
+        Assert.Equal(content, pieces.Pieces.SelectMany(p => p.ToArray())); // and again
+        Assert.Empty(Directory.EnumerateFiles(_folder, "*", SearchOption.AllDirectories)); // without a name
+        pieces.Dispose();
+        pieces.Dispose();
+    }
+
+    [Fact]
+    public async Task Where_no_file_can_be_made_memory_holds_it()
+    {
+        string file = Path.Combine(_folder, "file");
+        await File.WriteAllTextAsync(file, "no folder");
+        byte[] content = new byte[5_000_000];
+        new Random(5).NextBytes(content);
+        using (var pieces = new SpilledPieces(Path.Combine(file, "below"), new PieceList()))
+        {
+            await FillAsync(pieces, content);
+            Assert.Equal(0, pieces.Spilled);
+            Assert.Equal(content, pieces.Pieces.SelectMany(p => p.ToArray()));
+        }
+    }
+
+    private static async Task FillAsync(SpilledPieces pieces, byte[] content, bool settle = true)
+    {
+        for (int at = 0; at < content.Length;)
+        {
+            Memory<byte> room = pieces.Now.Room();
+            int length = Math.Min(Math.Min(room.Length, 16_384), content.Length - at);
+            content.AsMemory(at, length).CopyTo(room);
+            pieces.Now.Advance(length);
+            Assert.Equal(content.AsMemory(at, length).ToArray(), pieces.Now.Last(length).ToArray());
+            pieces.Passed();
+            if (settle) { await pieces.Ready; }
+            at += length;
+        }
+    }
+}
