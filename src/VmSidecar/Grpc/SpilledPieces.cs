@@ -61,9 +61,10 @@ internal sealed class SpilledPieces : IPieces
     {
         if (_cannot || _now.Length < _chunk || !_writing.IsCompleted || !TryOpen()) { return; }
         PieceList full = _now;
+        long at = _written;
+        _written += full.Length; // before the write: once done, it has freed the list
         _now = new PieceList();
-        _writing = WriteAsync(_file!, full, _written);
-        _written += full.Length;
+        _writing = WriteAsync(_file!, full, at);
     }
 
     public void Dispose()
