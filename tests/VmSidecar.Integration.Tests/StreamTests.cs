@@ -43,7 +43,7 @@ public sealed class StreamTests
         await using FakeIstiod istiod = await StartTests.StartAsync();
         using var application = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
         application.Start();
-        var probe = new Configuration.ProbeOptions { Tcp = new Configuration.TcpProbe(((System.Net.IPEndPoint)application.LocalEndpoint).Port, "127.0.0.1") };
+        var probe = new Configuration.ProbeOptions { Timeout = VmSidecar.TestKit.Test.Deadline, Tcp = new Configuration.TcpProbe(((System.Net.IPEndPoint)application.LocalEndpoint).Port, "127.0.0.1") };
         await using RunningAgent agent = RunningAgent.Start(RunningAgent.Onboard(istiod), istiod, o => o with { Probe = probe });
         await istiod.UntilAsync(i => i.Streams is [var own] && own.State("NDS") == SyncState.Synced, "the agent is up");
         await using AdsPeer envoy = await agent.EnvoyAsync(delta: true);

@@ -106,7 +106,7 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
     {
         if (State.Current is not { Healthy: true }) { return; } // istiod sends nobody here anyway
         Leaving(log);
-        State.Set(new HealthState(Healthy: false, Goodbye));
+        State.Set(new HealthState(Healthy: false, Goodbye) { IsLast = true });
     }
 
     /// <summary>A fixed ticker: ticks missed during a slow probe are dropped, not made up for.</summary>

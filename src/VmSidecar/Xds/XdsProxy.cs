@@ -2,7 +2,6 @@ using Microsoft.Extensions.Logging;
 
 using VmSidecar.Configuration;
 using VmSidecar.Grpc;
-using VmSidecar.Health;
 using VmSidecar.Lifecycle;
 using VmSidecar.Metrics;
 using VmSidecar.Wasm;
@@ -146,8 +145,9 @@ internal sealed class XdsProxy : IComponent, IReplaceable
 
     private async Task EndAsync(Func<Task> close, CancellationToken hard)
     {
-        if (_seat.Holder.Session is { } session) { await LastWordsAsync(session, hard); }
-        _seat.Holder.Session?.Supersede(new GrpcStatus(GrpcStatusCode.Unavailable, "the agent is stopping"));
+        var stopping = new GrpcStatus(GrpcStatusCode.Unavailable, "the agent is stopping");
+        if (_seat.Holder.Session is { } session) { await LastWordsAsync(session, stopping, hard); }
+        _seat.Holder.Session?.Supersede(stopping);
         await _stop.CancelAsync();
         await close();
         await _ownLoop;
@@ -159,21 +159,13 @@ internal sealed class XdsProxy : IComponent, IReplaceable
         _stop.Dispose();
     }
 
-    /// <summary>A goodbye that is under way (the workload reports itself unhealthy at a stop) leaves before the stream ends; an istiod that does not take it is not waited for.</summary>
-    private async Task LastWordsAsync(XdsSession session, CancellationToken hard)
+    /// <summary>A goodbye (the workload reports itself unhealthy at a stop) is read by istiod before the stream ends; an istiod that does not take it is not waited for.</summary>
+    private async Task LastWordsAsync(XdsSession session, GrpcStatus stopping, CancellationToken hard)
     {
-        if (_context.Links.Health.Current is not { Healthy: false } last || session.Reported.Current is not { Healthy: true }) { return; }
+        if (_context.Links.Health.Current is not { IsLast: true } last) { return; }
         using var limit = new CancellationTokenSource(GoodbyeLimit, _context.Time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, hard);
-        try
-        {
-            while (true)
-            {
-                (HealthState? said, Task changed) = session.Reported.Watch();
-                if (ReferenceEquals(said, last)) { return; }
-                await changed.WaitAsync(either.Token);
-            }
-        }
+        try { await session.TakeLeaveAsync(last, stopping, either.Token); }
         catch (OperationCanceledException) when (either.IsCancellationRequested) { }
     }
 

@@ -38,7 +38,7 @@ internal sealed partial class XdsSession
                 LogRequest(request);
                 WarnOfSize(message.Length, request.TypeUrl);
                 if (request.HasNode) { Meet(message.Body.Span[request.Node]); }
-                if (!TryQueue(message, request) || !TryInject(request)) { return TooSlow(); }
+                if ((!TryQueue(message, request) || !TryInject(request)) && !_leaving) { return TooSlow(); }
             }
             _requests.Complete();
             return SessionEnd.ByEnvoy(GrpcStatus.Ok);

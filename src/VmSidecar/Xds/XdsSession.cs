@@ -1,4 +1,5 @@
 using VmSidecar.Grpc;
+using VmSidecar.Health;
 using VmSidecar.Wire.Protobuf;
 
 namespace VmSidecar.Xds;
@@ -17,6 +18,8 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     private readonly VipListeners? _vips = context.Links.VipServices is { } services ? new(services) : null; // used by the loop that reads istiod
     private readonly CancellationTokenSource _supersede = new(); // a newer stream has taken over, or the agent stops
     private volatile ResourceMender? _mender; // set from Envoy's first request, before istiod sees it
+    private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private volatile bool _leaving; // the agent has half-closed, to stop
     private GrpcStatus _supersededWith = GrpcStatus.Ok;
 
     /// <summary>Number of the stream in logs.</summary>
@@ -51,6 +54,25 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     {
         _supersededWith = status;
         _supersede.Cancel();
+    }
+
+    /// <summary>
+    /// Tells istiod this last state of health and half-closes: when istiod ends the stream, it has read all of it. A reset instead may overtake
+    /// what was sent, and gRPC drops what it has not read by then. Returns then, or when <paramref name="limit"/> fires; <see cref="Supersede"/> follows.
+    /// </summary>
+    public async Task TakeLeaveAsync(HealthState last, GrpcStatus status, CancellationToken limit)
+    {
+        if (IsAside || !_listenersAsked.Task.IsCompletedSuccessfully) { return; } // istiod was told no health on this stream
+        while (true)
+        {
+            (HealthState? said, Task changed) = Reported.Watch();
+            if (ReferenceEquals(said, last)) { break; }
+            await changed.WaitAsync(limit);
+        }
+        _supersededWith = status;
+        _leaving = true;
+        _requests.Complete();
+        await _over.Task.WaitAsync(limit);
     }
 
     /// <summary>Serves until either side ends; the result becomes Envoy's trailers.</summary>
@@ -88,11 +110,15 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         finally
         {
             Free();
+            _over.TrySetResult();
         }
-        if (End.Cause == SessionCause.Stopped) { End = _supersede.IsCancellationRequested ? End : SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.Cancelled, "context canceled")); }
+        if (_leaving) { End = SessionEnd.Stopped; }
+        if (End.Cause == SessionCause.Stopped) { End = IsSuperseded ? End : SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.Cancelled, "context canceled")); }
         Report();
-        return _supersede.IsCancellationRequested ? _supersededWith : End.Status;
+        return IsSuperseded ? _supersededWith : End.Status;
     }
+
+    private bool IsSuperseded => _leaving || _supersede.IsCancellationRequested;
 
     private async Task<SessionEnd> PumpAsync(IGrpcClientCall istiod, CancellationTokenSource stop)
     {

@@ -78,6 +78,6 @@ public sealed class EnvoyDrainTests
         EnvoyOptions options = with(fake.Options with { AdminPort = admin.Port });
         ChildProcess child = await ChildProcess.StartAsync(new ChildCommand("/bin/sleep", ["1000"], new Dictionary<string, string>(), Quiet: false));
         ILogger log = _log;
-        return (new EnvoyDrain(options, new EnvoyAdmin(options, TimeProvider.System), TimeProvider.System, log), new EnvoyProcess(child, new LastWords(), new EnvoyOutput(child, _ => { }, new LastWords(), default)));
+        return (new EnvoyDrain(options, new EnvoyAdmin(options, new ManualTimeProvider()), TimeProvider.System, log), new EnvoyProcess(child, new LastWords(), new EnvoyOutput(child, _ => { }, new LastWords(), default)));
     }
 }

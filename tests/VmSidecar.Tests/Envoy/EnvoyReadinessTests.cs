@@ -106,6 +106,6 @@ public sealed class EnvoyReadinessTests
     private static EnvoyReadiness Make(AdminDouble admin, Published<EnvoyState>? state)
     {
         using var fake = new FakeEnvoy("");
-        return new EnvoyReadiness(new EnvoyAdmin(fake.Options with { AdminPort = admin.Port }, TimeProvider.System), state);
+        return new EnvoyReadiness(new EnvoyAdmin(fake.Options with { AdminPort = admin.Port }, new ManualTimeProvider()), state); // its timeouts are of another test
     }
 }

@@ -25,8 +25,9 @@ public sealed class OpenConnectionsTests(ITestOutputHelper output)
         // segment that was dropped, never one that was only slow: none counted, none lost.
         await lab.Vm.RunAsync("ip route change 10.99.0.0/24 dev eth0 proto kernel scope link src 10.99.0.1 rto_min 20s");
         await lab.Peer.RunAsync("ip route change 10.99.0.0/24 dev eth0 proto kernel scope link src 10.99.0.2 rto_min 20s");
-        (Socket ssh, Socket operatorSide) = await OpenAsync(lab.Vm, "10.99.0.1", 22, lab.Peer);
-        (Socket shell, Socket typist) = await OpenAsync(lab.Vm, "10.99.0.1", 22, lab.Peer);
+        using Socket sshd = Listen(lab.Vm, "10.99.0.1", 22);
+        (Socket ssh, Socket operatorSide) = await OpenAsync(sshd, lab.Peer);
+        (Socket shell, Socket typist) = await OpenAsync(sshd, lab.Peer);
         (Socket odd, Socket oddClient) = await OpenAsync(lab.Vm, "10.99.0.1", 2222, lab.Peer); // no port of the never-capture set
         (Socket server, Socket client) = await OpenAsync(lab.Peer, "10.99.0.2", 80, lab.Vm);
         using (ssh) using (operatorSide) using (shell) using (typist) using (odd) using (oddClient) using (server) using (client)
@@ -120,11 +121,22 @@ public sealed class OpenConnectionsTests(ITestOutputHelper output)
 
     private static async Task<(Socket Server, Socket Client)> OpenAsync(NetworkNamespace where, string address, int port, NetworkNamespace from)
     {
-        using Socket listener = where.As(0, 0, () => new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp));
+        using Socket listener = Listen(where, address, port);
+        return await OpenAsync(listener, from);
+    }
+
+    private static Socket Listen(NetworkNamespace where, string address, int port)
+    {
+        Socket listener = where.As(0, 0, () => new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp));
         listener.Bind(new IPEndPoint(IPAddress.Parse(address), port));
         listener.Listen();
+        return listener;
+    }
+
+    private static async Task<(Socket Server, Socket Client)> OpenAsync(Socket listener, NetworkNamespace from)
+    {
         Socket client = from.As(CaptureLab.App, CaptureLab.App, () => new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp));
-        await client.ConnectAsync(new IPEndPoint(IPAddress.Parse(address), port)).WaitAsync(Test.Deadline);
+        await client.ConnectAsync(listener.LocalEndPoint!).WaitAsync(Test.Deadline);
         return (await listener.AcceptAsync().WaitAsync(Test.Deadline), client);
     }
 }

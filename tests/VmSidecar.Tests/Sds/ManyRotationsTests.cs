@@ -45,9 +45,9 @@ public sealed class ManyRotationsTests
                 if (rotation == Settled) { (handles, memory) = (Handles(), Memory()); }
                 if (rotation < Rotations) { await bench.RenewedAsync(); }
             }
-            long grown = Memory() - memory;
-            Assert.InRange(Handles(), 0, handles + 20);
-            Assert.True(grown < 4 * 1024 * 1024, $"{grown} bytes more than after {Settled} rotations");
+            // What is under way ends in its own time; what stays does not.
+            try { await VmSidecar.TestKit.Test.UntilAsync(() => Handles() <= handles + 20 && Memory() - memory < 4 * 1024 * 1024); }
+            catch (OperationCanceledException) { Assert.Fail($"handles, bytes: {(handles, memory)} after {Settled} rotations, {(Handles(), Memory())} at the end"); }
             Assert.InRange(issued.Count(i => i.IsAlive), 1, 5); // nobody holds an old certificate
         }
         Assert.Equal(Rotations + 1, bench.Calls);

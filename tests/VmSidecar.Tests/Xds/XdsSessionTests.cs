@@ -44,6 +44,31 @@ public sealed class XdsSessionTests
         Assert.Equal(XdsStreamOwner.Joint, bench.Proxy.Status.Owner);
     }
 
+    [Fact]
+    public async Task A_stop_says_goodbye_and_lets_istiod_end_the_stream_for_a_reset_may_overtake_what_was_said()
+    {
+        var bench = new RelayBench(delta: true, names: false);
+        bench.Health.Set(new HealthState(Healthy: true, ""));
+        PairedCall envoy = bench.Envoy(delta: true), istiod = await bench.Istiod.NextAsync();
+        await envoy.Client.SayAsync(XdsMessages.Subscribe(true, XdsTypeUrl.Listener, Talk.Node));
+        await istiod.Server.ReadBytesAsync();
+        await istiod.Server.ReadBytesAsync();
+        bench.Health.Set(new HealthState(Healthy: false, "the agent is stopping") { IsLast = true });
+        Task stopped = bench.DisposeAsync().AsTask();
+        await envoy.Client.SayAsync(XdsMessages.Subscribe(true, XdsTypeUrl.Cluster)); // too late, and no reason to end in haste
+
+        XdsEnvelope goodbye = await istiod.Server.ReadAsync(XdsMessageKind.DeltaRequest);
+        while (goodbye.TypeUrl != XdsTypeUrl.Health) { goodbye = await istiod.Server.ReadAsync(XdsMessageKind.DeltaRequest); }
+        Assert.Equal("the agent is stopping", goodbye.ErrorMessage);
+        while (await istiod.Server.ReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline) is { } more) { more.Dispose(); } // half-closed, not reset
+        Assert.False(istiod.ClientGone.IsCancellationRequested);
+        Assert.False(stopped.IsCompleted);
+        istiod.End(GrpcStatus.Ok);
+
+        Assert.Equal(new GrpcStatus(GrpcStatusCode.Unavailable, "the agent is stopping"), await envoy.Ended.WaitAsync(Test.Deadline));
+        await stopped.WaitAsync(Test.Deadline);
+    }
+
     [Theory, InlineData(false), InlineData(true)]
     public async Task A_bad_name_table_is_refused_on_its_stream_and_the_next_good_one_taken(bool delta)
     {

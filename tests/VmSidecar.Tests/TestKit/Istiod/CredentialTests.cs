@@ -54,6 +54,7 @@ public sealed class CredentialTests
         await using IstiodPeer peer = IstiodPeer.WithToken(istiod);
         DateTimeOffset before = TimeProvider.System.GetUtcNow();
         IReadOnlyList<string> chain = await peer.SignAsync(Csr());
+        DateTimeOffset after = TimeProvider.System.GetUtcNow();
         Assert.Equal(3, chain.Count);
         using X509Certificate2 leaf = X509Certificate2.CreateFromPem(chain[0]);
         Assert.Equal(["spiffe://cluster.local/ns/vm-ns/sa/vm-sa"], SpiffeIdOf.Uris(leaf));
@@ -63,7 +64,7 @@ public sealed class CredentialTests
         Assert.Contains(leaf.Extensions, e => e is X509EnhancedKeyUsageExtension);
         Assert.Contains(leaf.Extensions, e => e is X509BasicConstraintsExtension);
         Assert.Contains(leaf.Extensions, e => e is X509AuthorityKeyIdentifierExtension);
-        Assert.InRange((before - leaf.NotBefore.ToUniversalTime()).TotalSeconds, backdated - 1, backdated + 2);
+        Assert.InRange(leaf.NotBefore.ToUniversalTime().AddSeconds(backdated), before.UtcDateTime.AddSeconds(-1), after.UtcDateTime); // whole seconds
         Assert.Equal(istiod.RootsPem, chain[^1]);
     }
 
