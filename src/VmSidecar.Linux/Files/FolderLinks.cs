@@ -15,7 +15,7 @@ internal static unsafe partial class FolderLinks
     public static string? Foreign(string path, params (string From, string To)[] known)
     {
         string way = "/";
-        var names = new Stack<string>(Path.GetDirectoryName(path)!.Split('/', StringSplitOptions.RemoveEmptyEntries).Reverse());
+        var names = new Stack<string>(Enumerable.Reverse(Path.GetDirectoryName(path)!.Split('/', StringSplitOptions.RemoveEmptyEntries)));
         for (int links = 0; names.TryPop(out string? name);)
         {
             string next = Path.GetFullPath(Path.Combine(way, name));
@@ -26,7 +26,7 @@ internal static unsafe partial class FolderLinks
             }
             if (++links > Longest || (OwnerOf(next) != 0 && !known.Contains((next, target)))) { return next; }
             if (target.StartsWith('/')) { way = "/"; }
-            foreach (string part in target.Split('/', StringSplitOptions.RemoveEmptyEntries).Reverse()) { names.Push(part); }
+            foreach (string part in Enumerable.Reverse(target.Split('/', StringSplitOptions.RemoveEmptyEntries))) { names.Push(part); }
         }
         return null;
     }
