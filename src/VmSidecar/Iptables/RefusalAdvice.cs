@@ -19,6 +19,7 @@ internal static class RefusalAdvice
         {
             return "Run as root";
         }
+        if (problem.Contains("held the lock", StringComparison.Ordinal)) { return "Let it end, or end it, and run this again: nothing was changed"; }
         return s_module.Any(m => problem.Contains(m, StringComparison.OrdinalIgnoreCase))
             ? "The kernel lacks a module: run 'modprobe -a nf_conntrack nf_nat xt_owner xt_REDIRECT xt_conntrack xt_addrtype xt_comment xt_CT', or choose another back end with --backend nftables"
             : "Run 'vmsidecar iptables show' and try its lines with iptables-restore --noflush --test";
