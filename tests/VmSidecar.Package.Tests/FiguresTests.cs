@@ -29,6 +29,14 @@ public sealed class FiguresTests(PackageMesh mesh)
         Say($"load {(await File.ReadAllTextAsync("/proc/loadavg", Stop)).Trim()}");
         Say($"systemctl start to READY with rules on: median {starts.Order().ElementAt(2):F0} ms of {string.Join(' ', starts.Select(s => s.ToString("F0", CultureInfo.InvariantCulture)))}");
         Say("agent: " + (await vm.RunAsync("grep -E 'VmRSS|RssAnon' /proc/$(systemctl show -p MainPID --value istio)/status | tr '\\n\\t' '  '", Stop)));
+        Say("systemd-analyze: " + (await vm.RunAsync("systemd-analyze security --no-pager istio.service | tail -n 1", Stop)).Trim());
+        await using (Traffic during = await Traffic.StartAsync(vm, Stop))
+        {
+            Say("reload: " + (await vm.RunAsync("vmsidecar reload", Stop)).Trim());
+            (int answers, string[] lost) = await during.EndAsync(Stop);
+            Say($"reload under a client that calls without pause: {answers} answers, {lost.Length} lines of failure");
+            Say("agent after it: " + (await vm.RunAsync("grep -E 'VmRSS|RssAnon' /proc/$(systemctl show -p MainPID --value istio)/status | tr '\\n\\t' '  '", Stop)));
+        }
         await using Traffic traffic = await Traffic.StartAsync(vm, Stop);
         await vm.RunAsync("systemctl restart istio", Stop);
         await mesh.RegisteredAsync(vm, Stop);

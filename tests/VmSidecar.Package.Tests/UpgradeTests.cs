@@ -77,6 +77,27 @@ public sealed class UpgradeTests(PackageMesh mesh)
         await vm.RunAsync("dpkg -i /root/vm-sidecar.deb", Stop);
     }
 
+    /// <summary>Only on request, with VMSIDECAR_OLD_BINARY: a build of before agents could be replaced in place.</summary>
+    [Fact(Explicit = true)]
+    public async Task An_agent_that_cannot_be_replaced_in_place_is_restarted_by_the_package()
+    {
+        string old = Environment.GetEnvironmentVariables()["VMSIDECAR_OLD_BINARY"] as string ?? "";
+        Assert.SkipUnless(File.Exists(old), "VMSIDECAR_OLD_BINARY names no file");
+        await using Machine vm = await mesh.BootAsync(Stop);
+        File.Copy(old, Path.Combine(vm.Root, "root/old"));
+        await vm.RunAsync("mkdir /root/p; dpkg-deb -R /root/vm-sidecar.deb /root/p; sed -i 's/^Version:.*/Version: 0.0.0~old/' /root/p/DEBIAN/control; install -m 755 /root/old /root/p/usr/bin/vmsidecar; dpkg-deb -Znone -b /root/p /root/old.deb", Stop);
+        await Onboarding.InstallAsync(vm, Stop, "old.deb");
+        await vm.RunAsync("systemctl start istio", Stop);
+        await mesh.RegisteredAsync(vm, Stop);
+        string agent = await vm.RunAsync(Main, Stop);
+        ShellResult upgrade = await vm.TryAsync("dpkg -i /root/vm-sidecar.deb", Stop);
+        Assert.True(upgrade.Exit == 0, upgrade.All);
+        Assert.Contains("cannot be replaced in place", upgrade.All, StringComparison.Ordinal);
+        Assert.NotEqual(agent, await vm.RunAsync(Main, Stop));
+        await mesh.RegisteredAsync(vm, Stop);
+        Assert.Equal("/usr/bin/vmsidecar\n", await vm.RunAsync($"readlink /proc/$({Main})/exe", Stop));
+    }
+
     private async Task<Machine> StartedAsync(string package)
     {
         Machine vm = await mesh.BootAsync(Stop);
