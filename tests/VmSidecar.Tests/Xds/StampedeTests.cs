@@ -81,9 +81,6 @@ public sealed class StampedeTests
     [Fact]
     public Task Agents_on_real_connections_return_as_a_trickle() => ReturnAsync(agents: 40);
 
-    [Fact(Explicit = true)] // a minute; run by name: dotnet exec ... -explicit only -method ...A_thousand_on_real_connections_do_too
-    public Task A_thousand_on_real_connections_do_too() => ReturnAsync(agents: 1000);
-
     /// <summary>Each agent dials by TLS, with back-off on a virtual clock; istiod dies with all of its connections, refuses for a while, and returns.</summary>
     private async Task ReturnAsync(int agents)
     {
