@@ -44,7 +44,7 @@ public sealed class CachingTests
     public async Task Different_flags_are_different_questions()
     {
         await using FakeUpstream upstream = FakeUpstream.Answering("192.0.2.1");
-        await using DnsLab lab = await DnsLab.StartAsync([upstream]);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         byte[] noRecursion = DnsMessages.Query("www.example.net");
         noRecursion[2] = 0;
         await lab.AskRawAsync(noRecursion);
@@ -110,7 +110,7 @@ public sealed class CachingTests
     public async Task Another_network_starts_with_an_empty_cache()
     {
         await using FakeUpstream one = FakeUpstream.Answering("192.0.2.1"), two = FakeUpstream.Answering("192.0.2.2");
-        await using DnsLab lab = await DnsLab.StartAsync([one]);
+        await using DnsLab lab = await DnsLab.StartAsync([one], new ManualTimeProvider());
         await lab.AskAsync("www.example.net");
         lab.Server.Upstreams.UseServers([two.Endpoint]);
         Assert.Equal(["www.example.net. 60 A 192.0.2.2"], (await lab.AskAsync("www.example.net")).Answers);

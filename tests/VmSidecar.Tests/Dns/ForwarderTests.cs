@@ -15,7 +15,7 @@ public sealed class ForwarderTests
     public async Task A_failing_server_is_passed_over(int rcode) // case 43: the classic agent returns the first one's refusal
     {
         await using FakeUpstream bad = FakeUpstream.Failing(rcode), good = FakeUpstream.Answering("192.0.2.1");
-        await using DnsLab lab = await DnsLab.StartAsync([bad, good]);
+        await using DnsLab lab = await DnsLab.StartAsync([bad, good], new ManualTimeProvider());
         Assert.Equal(["www.example.net. 60 A 192.0.2.1"], (await lab.AskAsync("www.example.net")).Answers);
         Assert.Equal(1, bad.Count);
     }
@@ -24,7 +24,7 @@ public sealed class ForwarderTests
     public async Task When_all_fail_the_first_failure_is_returned()
     {
         await using FakeUpstream one = FakeUpstream.Failing(DnsRcode.Refused), two = FakeUpstream.Failing(DnsRcode.ServFail);
-        await using DnsLab lab = await DnsLab.StartAsync([one, two]);
+        await using DnsLab lab = await DnsLab.StartAsync([one, two], new ManualTimeProvider());
         Assert.Equal("REFUSED", (await lab.AskAsync("www.example.net")).Rcode);
     }
 
@@ -32,7 +32,7 @@ public sealed class ForwarderTests
     public async Task Nxdomain_is_an_answer_and_passed_on_with_its_soa() // case 42
     {
         await using FakeUpstream one = FakeUpstream.Failing(DnsRcode.NxDomain), two = FakeUpstream.Answering("192.0.2.1");
-        await using DnsLab lab = await DnsLab.StartAsync([one, two]);
+        await using DnsLab lab = await DnsLab.StartAsync([one, two], new ManualTimeProvider());
         DnsText reply = await lab.AskAsync("www.example.net");
         Assert.Equal("NXDOMAIN", reply.Rcode);
         Assert.Equal(["upstream.test. 60 SOA ns.upstream.test."], reply.Authorities);
@@ -119,7 +119,7 @@ public sealed class ForwarderTests
             cut[2] |= 2;
             return [cut];
         });
-        await using DnsLab lab = await DnsLab.StartAsync([upstream]);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         DnsText reply = await lab.AskAsync("www.example.net", edns: edns);
         Assert.Equal([false, true], upstream.Seen.Select(s => s.Tcp));
         Assert.Equal(edns < 0, reply.Header.IsTruncated);
@@ -132,7 +132,7 @@ public sealed class ForwarderTests
     {
         string[] many = [.. Enumerable.Range(1, 250).Select(i => $"192.0.2.{i}")];
         await using var upstream = new FakeUpstream((query, _) => [DnsMessages.Reply(query, 0, 60, many)]);
-        await using DnsLab lab = await DnsLab.StartAsync([upstream]);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         Assert.Equal(250, (await lab.AskAsync("www.example.net", edns: 65000)).Answers.Count);
     }
 
@@ -157,7 +157,7 @@ public sealed class ForwarderTests
     public async Task Questions_with_options_of_their_own_travel_alone_and_unchanged()
     {
         await using FakeUpstream upstream = FakeUpstream.Answering("192.0.2.1");
-        await using DnsLab lab = await DnsLab.StartAsync([upstream]);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         byte[] subnet = [.. DnsMessages.Query("www.example.net", ednsSize: 1232)[..^2], 0, 8, 0, 8, 0, 4, 0, 1, 0, 0];
         byte[] cookie = [.. DnsMessages.Query("www.example.net", ednsSize: 1232)[..^2], 0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
         await lab.AskRawAsync(subnet);

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
 using Xunit;
 
@@ -16,7 +17,7 @@ public sealed class RecordedAnswersTests
     {
         string folder = Path.Combine(AppContext.BaseDirectory, "Fixtures", "dns");
         await using var upstream = new FakeUpstream(static (query, _) => [Upstream(query)]);
-        await using DnsLab lab = await DnsLab.StartAsync([upstream], change: o => o with { Namespace = "vm-ns", Domain = "vm-ns.svc.cluster.local" });
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), change: o => o with { Namespace = "vm-ns", Domain = "vm-ns.svc.cluster.local" });
         Assert.Null(lab.Server.Names.Accept(await File.ReadAllBytesAsync(Path.Combine(folder, "istiod-1.31-nametable.binpb"))));
         JsonArray recorded = JsonNode.Parse(await File.ReadAllTextAsync(Path.Combine(folder, "pilot-agent-1.31.json")))!["answers"]!.AsArray();
         Assert.NotEmpty(recorded);

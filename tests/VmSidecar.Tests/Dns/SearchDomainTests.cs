@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using VmSidecar.Dns;
+using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
 using Xunit;
 
@@ -19,7 +20,7 @@ public sealed class SearchDomainTests
     public async Task A_wildcard_over_a_search_domain_does_not_take_every_short_name(string name, string expected)
     {
         await using var upstream = new FakeUpstream((query, _) => [NameOf(query).StartsWith("www.", StringComparison.Ordinal) ? DnsMessages.Reply(query, 0, 60, "198.51.100.1") : DnsMessages.Reply(query, DnsRcode.NxDomain)]);
-        await using DnsLab lab = await DnsLab.StartAsync([upstream], resolvConf: "search corp.example");
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), resolvConf: "search corp.example");
         Assert.Null(lab.Server.Names.Accept(Wildcard));
         for (int i = 0; i < 2; i++) // from upstream, then from the cache
         {

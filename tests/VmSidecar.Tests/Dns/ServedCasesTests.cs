@@ -1,4 +1,5 @@
 using VmSidecar.Configuration;
+using VmSidecar.TestKit;
 using VmSidecar.Tests.Configuration;
 using VmSidecar.Wire.Dns;
 using Xunit;
@@ -18,7 +19,7 @@ public sealed class ServedCasesTests
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NotImp);
         foreach (string conf in AnswerCasesTests.Cases.Select(c => c.Conf).Distinct())
         {
-            await using DnsLab lab = await DnsLab.StartAsync([upstream], change: o => o with { Compat110 = read.Compat110 }, resolvConf: conf);
+            await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), change: o => o with { Compat110 = read.Compat110 }, resolvConf: conf);
             Assert.Null(lab.Server.Names.Accept(AnswerCasesTests.Fixture));
             foreach (var c in AnswerCasesTests.Cases.Where(c => c.Conf == conf))
             {

@@ -20,7 +20,7 @@ public sealed class UdpServiceTests
     public async Task Both_ways_answer_from_the_table_from_upstream_and_from_the_cache(string way)
     {
         await using FakeUpstream upstream = FakeUpstream.Answering("192.0.2.1");
-        await using DnsLab lab = await DnsLab.StartAsync([upstream], change: o => o with { Io = Enum.Parse<DnsIo>(way) });
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), change: o => o with { Io = Enum.Parse<DnsIo>(way) });
         Assert.Null(lab.Server.Names.Accept(OneHost));
         Assert.Equal(["a.example. 30 A 240.240.0.1"], (await lab.AskAsync("a.example")).Answers);
         Assert.Equal(["www.example.net. 60 A 192.0.2.1"], (await lab.AskAsync("www.example.net")).Answers);
@@ -84,7 +84,7 @@ public sealed class UdpServiceTests
     public async Task An_answer_leaves_from_the_address_that_was_asked()
     {
         await using FakeUpstream upstream = FakeUpstream.Answering("192.0.2.1");
-        await using DnsLab lab = await DnsLab.StartAsync([upstream], change: o => o with { Listen = [new(IPAddress.Any, 0)] });
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), change: o => o with { Listen = [new(IPAddress.Any, 0)] });
         Assert.Null(lab.Server.Names.Accept(OneHost));
         using var client = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
         await client.ConnectAsync(IPAddress.Parse("127.0.0.5"), lab.Address.Port); // connected: takes nothing from 127.0.0.1
