@@ -5,7 +5,7 @@ internal sealed class ManualTimeProvider : TimeProvider
 {
     private readonly Lock _gate = new();
     private readonly List<ManualTimer> _timers = [];
-    private readonly Queue<TimeSpan> _armed = new();
+    private readonly Queue<(TimeSpan Wait, DateTimeOffset Due)> _armed = new();
     private TaskCompletionSource _armedSignal = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private DateTimeOffset _now;
 
@@ -27,7 +27,12 @@ internal sealed class ManualTimeProvider : TimeProvider
     }
 
     /// <summary>The due time of the next timer armed and not yet taken by this method; waits for one, at most <paramref name="deadline"/> of real time.</summary>
-    public async Task<TimeSpan> NextTimerAsync(TimeSpan deadline)
+    public async Task<TimeSpan> NextTimerAsync(TimeSpan deadline) => (await NextArmedAsync(deadline)).Wait;
+
+    /// <summary>As <see cref="NextTimerAsync"/>, but the moment it falls due. A timer that is armed while <see cref="Advance"/> runs others counts from the moment the clock has reached then.</summary>
+    public async Task<DateTimeOffset> NextDueAsync(TimeSpan deadline) => (await NextArmedAsync(deadline)).Due;
+
+    private async Task<(TimeSpan Wait, DateTimeOffset Due)> NextArmedAsync(TimeSpan deadline)
     {
         long begin = System.GetTimestamp();
         while (true)
@@ -35,7 +40,7 @@ internal sealed class ManualTimeProvider : TimeProvider
             Task signal;
             lock (_gate)
             {
-                if (_armed.TryDequeue(out TimeSpan due)) { return due; }
+                if (_armed.TryDequeue(out (TimeSpan, DateTimeOffset) armed)) { return armed; }
                 signal = _armedSignal.Task;
             }
             await signal.WaitAsync(deadline - System.GetElapsedTime(begin));
@@ -79,7 +84,7 @@ internal sealed class ManualTimeProvider : TimeProvider
                 if (dueTime == Timeout.InfiniteTimeSpan) { return true; }
                 Due = owner._now + dueTime;
                 owner._timers.Add(this);
-                owner._armed.Enqueue(dueTime);
+                owner._armed.Enqueue((dueTime, Due));
                 owner._armedSignal.TrySetResult();
                 owner._armedSignal = new(TaskCreationOptions.RunContinuationsAsynchronously);
                 return true;

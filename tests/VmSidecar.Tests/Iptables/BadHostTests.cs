@@ -109,9 +109,10 @@ public sealed class BadHostTests
         Directory.CreateDirectory(Path.Combine(lab.State, "run"));
         Directory.CreateDirectory(Path.Combine(lab.State, "etc"));
         await File.WriteAllTextAsync(Path.Combine(lab.State, "etc/resolv.conf"), "nameserver 127.0.0.53\n");
+        // A suite under nohup(1) passes on that hang-ups are ignored.
         string dotnet = Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "../../../dotnet"));
         return await lab.Vm.Commands.RunAsync("sh",
-            ["-c", $"cd {lab.State}; {setUp}; exec \"$@\"", "sh", dotnet, "exec", Path.Combine(AppContext.BaseDirectory, "vmsidecar.dll"), "iptables", .. arguments, "--root", lab.State], "", CancellationToken.None)
+            ["-c", $"cd {lab.State}; {setUp}; exec env --default-signal=HUP \"$@\"", "sh", dotnet, "exec", Path.Combine(AppContext.BaseDirectory, "vmsidecar.dll"), "iptables", .. arguments, "--root", lab.State], "", CancellationToken.None)
             .WaitAsync(Test.Deadline);
     }
 

@@ -16,6 +16,8 @@ namespace VmSidecar.Tests.Xds;
 /// <summary>A thousand VMs lose one istiod at the same moment.</summary>
 public sealed class StampedeTests
 {
+    private static readonly DateTimeOffset s_start = new ManualTimeProvider().GetUtcNow();
+
     [Fact]
     public async Task A_thousand_agents_do_not_return_as_one_wave()
     {
@@ -58,7 +60,7 @@ public sealed class StampedeTests
 
         dialer.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: connection refused");
         foreach (PairedCall stream in streams) { stream.End(new GrpcStatus(GrpcStatusCode.Unavailable, "connection lost")); } // all at the same moment
-        List<double> due = await WaitsAsync(time, Agents, now: 0);
+        List<double> due = await DuesAsync(time, Agents);
         Assert.All(Enumerable.Range(0, 5), tenth => Assert.InRange(due.Count(d => (int)Math.Min(d / 100, 4) == tenth), 100, 300)); // the first wait: 200 expected, eight standard deviations
         List<int> arrivals = [];
         double now = 0;
@@ -67,10 +69,10 @@ public sealed class StampedeTests
             if (!dead) { dialer.Refuse = null; }
             now += step.TotalMilliseconds;
             int coming = due.RemoveAll(d => d <= now);
-            arrivals.Add(coming);
             time.Advance(step);
-            if (dead) { due.AddRange(await WaitsAsync(time, coming, now)); }
+            if (dead) { coming = await RefusedAsync(time, due, coming, now); }
             else { for (int i = 0; i < coming; i++) { await dialer.NextAsync(); } }
+            arrivals.Add(coming);
         }
         Assert.All(arrivals.Skip(10), a => Assert.InRange(a, 0, 200)); // later no tenth of a second meets more than a fifth of them
         Assert.InRange(arrivals.Skip(100).Take(100).Average(), 1, 40); // after ten seconds they ask seldom
@@ -98,7 +100,7 @@ public sealed class StampedeTests
         }
 
         await istiod.KillAsync(); // all at the same moment
-        List<double> due = await WaitsAsync(time, agents, now: 0);
+        List<double> due = await DuesAsync(time, agents);
         Assert.All(due, d => Assert.InRange(d, 1, 500));
         Assert.InRange(due.Count(d => d < 250), agents / 10, agents - (agents / 10)); // half expected; for 40, five standard deviations
         double now = 0;
@@ -106,7 +108,7 @@ public sealed class StampedeTests
         {
             int coming = due.RemoveAll(d => d <= now + step.TotalMilliseconds);
             time.Advance(step);
-            due.AddRange(await WaitsAsync(time, coming, now + step.TotalMilliseconds));
+            await RefusedAsync(time, due, coming, now + step.TotalMilliseconds);
         }
 
         await istiod.StartAsync();
@@ -140,16 +142,25 @@ public sealed class StampedeTests
         return new IstiodAccess(identity, shape.Options with { DiscoveryAddress = istiod.Target, ServerName = "istiod.istio-system.svc" }, TimeProvider.System, NullLoggerFactory.Instance);
     }
 
-    /// <summary>The next waits that are armed, as points in time, milliseconds.</summary>
-    private static async Task<List<double>> WaitsAsync(ManualTimeProvider time, int count, double now)
+    /// <summary>When the next waits that are armed end, milliseconds after the start of the clock.</summary>
+    private static async Task<List<double>> DuesAsync(ManualTimeProvider time, int count)
     {
         List<double> due = [];
-        while (due.Count < count)
-        {
-            TimeSpan wait = await time.NextTimerAsync(Test.Deadline);
-            if (wait != Timeout.InfiniteTimeSpan) { due.Add(now + wait.TotalMilliseconds); }
-        }
+        while (due.Count < count) { due.Add((await time.NextDueAsync(Test.Deadline) - s_start).TotalMilliseconds); }
         return due;
+    }
+
+    /// <summary>Those who came in the step that ends at <paramref name="now"/> are refused and wait again; who waits shortly comes twice in it. Returns how often one came.</summary>
+    private static async Task<int> RefusedAsync(ManualTimeProvider time, List<double> due, int coming, double now)
+    {
+        int came = coming;
+        while (coming > 0)
+        {
+            List<double> again = await DuesAsync(time, coming);
+            came += coming = again.RemoveAll(d => d <= now);
+            due.AddRange(again);
+        }
+        return came;
     }
 
     private static AgentStream Agent(RelayBench shape, IIstiodDialer dialer, TimeProvider time)
