@@ -25,7 +25,9 @@ internal sealed class AgentProcess : IAsyncDisposable
         Directory.CreateDirectory(new HostPaths(root).LogDirectory);
         Script(Path.Combine(root, "envoy"), $"echo \"envoy process $$\"; exec tail -n +1 -f {Said}");
         Set($"statusPort: {StatusPort}");
-        var start = new ProcessStartInfo(Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet", ["exec", Path.Combine(AppContext.BaseDirectory, "vmsidecar.dll"), "run", "--root", root])
+        string dotnet = Environment.ProcessPath is { } host && Path.GetFileNameWithoutExtension(host) == "dotnet" ? host : "dotnet";
+        // A suite under nohup(1) passes on that hang-ups are ignored.
+        var start = new ProcessStartInfo("env", ["--default-signal=HUP", dotnet, "exec", Path.Combine(AppContext.BaseDirectory, "vmsidecar.dll"), "run", "--root", root])
         {
             RedirectStandardOutput = true, RedirectStandardError = true,
         };

@@ -11,7 +11,7 @@ internal static partial class SecretRemover
 {
     public const string Mark = "[removed]";
 
-    private const string Names = @"(?:(?:XDS|CA)_HEADER_\w+|\w*TOKEN|\w*(?:SECRET|PASSWORD|PASSWD|APIKEY|API_KEY|ACCESS_KEY|CREDENTIAL)\w*)(?<!_FILE)(?<!_PATH)(?<!_DIR)(?<!SECRET_TTL)(?<!RATIO)(?<!JITTER)(?<!PROVIDER)(?<!TYPE)";
+    private const string Names = @"(?:(?:XDS|CA)_HEADER_\w+|\w*TOKEN|\w*(?:SECRET|PASSWORD|PASSWD|PASSPHRASE|_PWD|APIKEY|API_KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIAL)\w*)(?<!_FILE)(?<!_PATH)(?<!_DIR)(?<!SECRET_TTL)(?<!RATIO)(?<!JITTER)(?<!PROVIDER)(?<!TYPE)";
 
     /// <summary>The text without its secrets.</summary>
     public static string Clean(string text)
@@ -45,20 +45,20 @@ internal static partial class SecretRemover
     private static partial Regex UrlPassword();
 
     // A token that is no JWT. Only names in capitals: "token: expired" is what doctor says.
-    [GeneratedRegex(@"^(\s*[A-Z0-9_]*TOKEN\s*:[ ]*)\S.*$", RegexOptions.Multiline)]
+    [GeneratedRegex(@"^(\s*(?:export\s+)?[A-Z0-9_]*TOKEN\s*[:=][ ]*)\S.*$", RegexOptions.Multiline)]
     private static partial Regex OpaqueToken();
 
     // Headers for istiod and the CA carry credentials under any name.
     [GeneratedRegex(@"^(\s*(?:export\s+)?(?:XDS|CA)_HEADER_\w+\s*[=:]?[ ]*)\S.*$", RegexOptions.Multiline)]
     private static partial Regex CallHeader();
 
-    [GeneratedRegex(@"^(\s*(?:export\s+)?\w*(?:SECRET|PASSWORD|PASSWD|APIKEY|API_KEY|ACCESS_KEY|CREDENTIAL)\w*(?<!SECRET_TTL)(?<!RATIO)(?<!JITTER)(?<!PROVIDER)(?<!TYPE)\s*[=:][ ]*)\S.*$", RegexOptions.Multiline | RegexOptions.IgnoreCase)]
+    [GeneratedRegex(@"^(\s*(?:export\s+)?\w*(?:SECRET|PASSWORD|PASSWD|PASSPHRASE|_PWD|APIKEY|API_KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIAL)\w*(?<!SECRET_TTL)(?<!RATIO)(?<!JITTER)(?<!PROVIDER)(?<!TYPE)\s*[=:][ ]*)\S.*$", RegexOptions.Multiline | RegexOptions.IgnoreCase)]
     private static partial Regex Setting();
 
     // Anywhere in a line, as in Environment= of a unit, in a list of processes, in a shell's words: quoted as a whole, quoted in part, or not. What names a file or a duration is not it.
-    [GeneratedRegex(@"(?<![\w$])(?:(?<quote>[""'])(?<name>" + Names + @"=)(?:(?!\k<quote>)[^\n])+\k<quote>|(?<name>" + Names + @"=)(?!\[removed\])(?:""[^""\n]*""|'[^'\n]*'|[^\s""'])+)", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(@"(?<![\w$])(?:(?<quote>[""'])(?<name>" + Names + @"=)(?:(?!\k<quote>)[^\n])+(?:\k<quote>|$)|(?<name>" + Names + @"=)(?!\[removed\])(?:""[^""\n]*(?:""|$)|'[^'\n]*(?:'|$)|[^\s""'])+)", RegexOptions.IgnoreCase | RegexOptions.Multiline)]
     private static partial Regex Assignment();
 
-    [GeneratedRegex("(\"[^\"]*(?:password|private_?key|secret_?key|inline_?bytes|client_?secret|api_?key)\"\\s*:\\s*)\"[^\"]*\"", RegexOptions.IgnoreCase)]
+    [GeneratedRegex("(\"[^\"]*(?:password|passphrase|private_?key|secret_?key|inline_?bytes|client_?secret|api_?key|token)\"\\s*:\\s*)\"[^\"]*\"", RegexOptions.IgnoreCase)]
     private static partial Regex JsonField();
 }
