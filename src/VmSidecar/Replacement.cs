@@ -32,6 +32,8 @@ internal sealed partial class Replacement(SidecarOptions options, AgentProgram? 
     public async Task TryAsync(CancellationToken stop)
     {
         if (Interlocked.Exchange(ref _isUnderWay, 1) == 1) { return; }
+        bool hasLeft = false;
+        _isOtherForm = false;
         try
         {
             string? problem = objection() ?? await AskAsync(stop) ?? objection();
@@ -39,6 +41,7 @@ internal sealed partial class Replacement(SidecarOptions options, AgentProgram? 
             {
                 Leaving(log, program!.Path);
                 leave();
+                hasLeft = true; // and stays under way: what was left is left once
                 return;
             }
             Refused(log, problem);
@@ -46,13 +49,12 @@ internal sealed partial class Replacement(SidecarOptions options, AgentProgram? 
             Interlocked.Increment(ref _refusals);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { } // stopping instead
-        finally { _isUnderWay = 0; }
+        finally { _isUnderWay = hasLeft ? 1 : 0; }
     }
 
     /// <summary>Null: the executable can take over.</summary>
     private async Task<string?> AskAsync(CancellationToken stop)
     {
-        _isOtherForm = false;
         if (program is null) { return "how this agent was started cannot be read from /proc"; }
         CommandResult answer = await commands.RunAsync(program.Path, program.CheckArguments(), "", stop);
         if (ReplacementOffer.Parse(answer.Output) is not { } offer)

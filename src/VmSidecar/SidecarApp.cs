@@ -154,6 +154,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
 
         void Leave()
         {
+            if (_leaveBehind is not null) { return; } // the copies are closed by nobody else
             _kept = _sockets.Duplicate();
             _leaveBehind = () => new AgentEstate(host.Program!.Version, count + 1, _kept.ToDictionary(s => s.Key, s => (int)s.Value.DangerousGetHandle(), StringComparer.Ordinal), envoy.Left, secrets.Current);
             _stack!.Leave();

@@ -16,7 +16,7 @@ public sealed class ReplacementTests : ICommandRunner, IDisposable
     private Func<SidecarOptions, CommandResult> _answer = _ => new(1, "", "");
     private SidecarOptions _options = null!;
     private IReadOnlyList<string> _asked = [];
-    private bool _left;
+    private int _left;
 
     public void Dispose()
     {
@@ -36,7 +36,7 @@ public sealed class ReplacementTests : ICommandRunner, IDisposable
         _answer = options => new(0, ReplacementOffer.Of(options, "2.0").ToLine() + "\n", "");
         Replacement replacement = Make();
         await replacement.TryAsync(CancellationToken.None);
-        Assert.True(_left, string.Join('\n', _log.All));
+        Assert.True(_left == 1, string.Join('\n', _log.All));
         Assert.Equal(["/usr/bin/vmsidecar", "--a", "replacement-check", "--root", "/"], _asked);
         Assert.Equal("""{"form":1,"count":2,"refusals":0,"refused":null,"needsRestart":false}""", replacement.State().ToJsonString());
     }
@@ -50,7 +50,7 @@ public sealed class ReplacementTests : ICommandRunner, IDisposable
         _answer = _ => new(exit, output, error);
         Replacement replacement = Make();
         await replacement.TryAsync(CancellationToken.None);
-        Assert.False(_left);
+        Assert.Equal(0, _left);
         Assert.StartsWith(why, replacement.State()["refused"]!.ToString(), StringComparison.Ordinal);
         Assert.Equal(needsRestart, replacement.State()["needsRestart"]!.GetValue<bool>());
         Assert.Contains(_log.All, l => l.Contains("not replaced, this agent goes on: " + why, StringComparison.Ordinal));
@@ -62,9 +62,31 @@ public sealed class ReplacementTests : ICommandRunner, IDisposable
         _answer = options => new(0, ReplacementOffer.Of(options with { Status = options.Status with { Port = 16020 } }, "2.0").ToLine(), "");
         Replacement replacement = Make();
         await replacement.TryAsync(CancellationToken.None);
-        Assert.False(_left);
+        Assert.Equal(0, _left);
         Assert.Contains("status port 15020 would become status port 16020", replacement.State()["refused"]!.ToString(), StringComparison.Ordinal);
         Assert.True(replacement.State()["needsRestart"]!.GetValue<bool>());
+    }
+
+    [Fact]
+    public async Task Leaves_once_however_often_it_is_asked()
+    {
+        _answer = options => new(0, ReplacementOffer.Of(options, "2.0").ToLine(), "");
+        Replacement replacement = Make();
+        await replacement.TryAsync(CancellationToken.None);
+        await replacement.TryAsync(CancellationToken.None);
+        Assert.Equal(1, _left);
+    }
+
+    [Fact]
+    public async Task What_the_last_refusal_needed_says_nothing_of_the_next()
+    {
+        string? inTheWay = null;
+        _answer = _ => new(0, """{"form":2,"version":"3.0","uses":[]}""", "");
+        Replacement replacement = Make(() => inTheWay);
+        await replacement.TryAsync(CancellationToken.None);
+        inTheWay = "one Envoy is taking over from another";
+        await replacement.TryAsync(CancellationToken.None);
+        Assert.Equal("""{"form":1,"count":2,"refusals":2,"refused":"one Envoy is taking over from another","needsRestart":false}""", replacement.State().ToJsonString());
     }
 
     [Fact]
@@ -80,6 +102,6 @@ public sealed class ReplacementTests : ICommandRunner, IDisposable
     {
         _options = _host.Options();
         var program = new AgentProgram("/usr/bin/vmsidecar", ["vmsidecar", "--a", "run", "--root", "/"], 2, "1.0", _owner);
-        return new Replacement(_options, program, 2, objection ?? (() => null), () => _left = true, this, _log);
+        return new Replacement(_options, program, 2, objection ?? (() => null), () => _left++, this, _log);
     }
 }

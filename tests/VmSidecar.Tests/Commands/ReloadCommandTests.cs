@@ -8,6 +8,7 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 
 using VmSidecar.Commands;
+using VmSidecar.Linux.Processes;
 
 using Xunit;
 
@@ -17,6 +18,8 @@ namespace VmSidecar.Tests.Commands;
 public sealed class ReloadCommandTests
 {
     private const string Before = """{"pid":7,"version":"1.0-a","replacement":{"count":1,"refusals":2,"refused":"an older reason","needsRestart":true}}""";
+    private const string Starting = """{"pid":7,"version":"1.0-a","replacement":null}""";
+    private const string Replaced = """{"pid":7,"version":"2.0-b","replacement":{"count":2,"refusals":0,"refused":null,"needsRestart":false}}""";
     private readonly StringWriter _out = new(CultureInfo.InvariantCulture), _error = new(CultureInfo.InvariantCulture);
 
     [Theory]
@@ -47,6 +50,48 @@ public sealed class ReloadCommandTests
         Assert.Contains("systemctl restart istio", _error.ToString(), StringComparison.Ordinal);
     }
 
+    /// <summary>systemd waits for this command before it starts the agent again: to wait for an agent that is gone is to keep the host without one.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2000)]
+    public async Task An_agent_that_ends_meanwhile_is_not_waited_for(long startedThen)
+    {
+        bool told = false;
+        await using WebApplication app = await ServeAsync(http => told ? http.Response.WriteAsync("no agent") : http.Response.WriteAsync(Before));
+        int exit = await Command(app, _ => told = true, _ => !told ? new(7, 1000) : startedThen == 0 ? default : new(7, startedThen)).RunAsync(CancellationToken.None);
+        Assert.Equal(1, exit);
+        Assert.Contains("the agent ended instead of being replaced", _error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_process_that_is_no_agent_is_told_nothing_whoever_names_it()
+    {
+        using var other = System.Diagnostics.Process.Start("sleep", ["60"]);
+        try
+        {
+            await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(Before.Replace("7", $"{other.Id}", StringComparison.Ordinal)));
+            Assert.Equal(1, await new ReloadCommand(_out, _error, Port(app), _ => throw new InvalidOperationException("told"), TimeProvider.System).RunAsync(CancellationToken.None));
+            Assert.Contains($"names process {other.Id}, which is no running agent", _error.ToString(), StringComparison.Ordinal);
+        }
+        finally { other.Kill(); }
+    }
+
+    [Fact]
+    public async Task One_that_still_starts_is_waited_for()
+    {
+        int asked = 0;
+        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(++asked < 3 ? Starting : asked == 3 ? Before : Replaced));
+        Assert.Equal(0, await RunAsync(app, _ => asked == 3));
+    }
+
+    [Fact]
+    public async Task One_that_never_gets_that_far_is_for_a_restart()
+    {
+        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(Starting));
+        ReloadCommand command = new(_out, _error, Port(app), _ => throw new InvalidOperationException("told"), TimeProvider.System) { StartPatience = TimeSpan.Zero };
+        Assert.Equal(4, await command.RunAsync(CancellationToken.None));
+    }
+
     [Fact]
     public async Task One_that_may_not_be_told_is_said()
     {
@@ -66,7 +111,10 @@ public sealed class ReloadCommandTests
         Assert.Contains("the status port is off", _error.ToString(), StringComparison.Ordinal);
     }
 
-    private Task<int> RunAsync(WebApplication app, Func<int, bool> signal) => new ReloadCommand(_out, _error, Port(app), signal, TimeProvider.System).RunAsync(CancellationToken.None);
+    private Task<int> RunAsync(WebApplication app, Func<int, bool> signal) => Command(app, signal, _ => new(7, 1000)).RunAsync(CancellationToken.None);
+
+    private ReloadCommand Command(WebApplication app, Func<int, bool> signal, Func<int, PeerProcess> process) =>
+        new(_out, _error, Port(app), signal, TimeProvider.System) { IsAgent = pid => pid == 7, Process = process };
 
     private static async Task<WebApplication> ServeAsync(RequestDelegate answer)
     {
