@@ -52,11 +52,11 @@ internal sealed class CaptureWatch(IptablesRunner runner, Func<CaptureOptions> r
                     await runner.ApplyAsync(options, stop).ConfigureAwait(false);
                     break;
                 case CaptureAct.Lift:
-                    CaptureLog.Lifting(log, watch.DeadLimit);
+                    if (!policy.IsAgain) { CaptureLog.Lifting(log, watch.DeadLimit); }
                     await runner.CleanAsync(stop).ConfigureAwait(false);
                     break;
                 case CaptureAct.Restore:
-                    CaptureLog.Restoring(log);
+                    if (!policy.IsAgain) { CaptureLog.Restoring(log); }
                     await runner.ApplyAsync(options, stop).ConfigureAwait(false);
                     break;
                 case CaptureAct.Settled:

@@ -6,25 +6,39 @@ namespace VmSidecar.Iptables;
 internal sealed class CaptureWatchPolicy(CaptureWatchOptions options)
 {
     private DateTimeOffset? _goneSince;
-    private bool _lifted;
+    private bool _lifting; // a lift was begun, and nothing has put the rules on again
+    private bool _lifted;  // and it succeeded
+    private CaptureAct _act;
     private bool _alarmed;
     private string _trouble = "";
 
     /// <summary>Looks in a row, the last one included, that found the rules wrong again after a repair: more than one says that somebody else undoes them.</summary>
     public int Repairs { get; private set; }
 
+    /// <summary>True when the act is one that was begun at the look before and failed.</summary>
+    public bool IsAgain { get; private set; }
+
+    /// <summary>What to do now. A lift or a restore comes again at every look until <see cref="Done"/> says that it succeeded.</summary>
     public CaptureAct Decide(bool drifted, bool served, DateTimeOffset now)
     {
+        CaptureAct before = _act;
+        _act = Next(drifted, served, now);
+        IsAgain = _act == before && _act is (CaptureAct.Lift or CaptureAct.Restore);
+        return _act;
+    }
+
+    private CaptureAct Next(bool drifted, bool served, DateTimeOffset now)
+    {
         _goneSince = served ? null : _goneSince ?? now;
-        if (_lifted)
+        if (_lifting && served)
         {
-            if (!served) { return CaptureAct.None; }
-            _lifted = _alarmed = false;
+            _lifted = false; // a restore that fails may leave some of the rules on
             return CaptureAct.Restore;
         }
+        if (_lifted) { return CaptureAct.None; }
         if (options.FailOpen && _goneSince is { } since && now - since >= options.DeadLimit)
         {
-            _lifted = true;
+            _lifting = true;
             return CaptureAct.Lift;
         }
         // While nobody serves, rules that are off are as they should be: the unit takes them off when the agent ends, and puts them on when it is back.
@@ -43,7 +57,13 @@ internal sealed class CaptureWatchPolicy(CaptureWatchOptions options)
     }
 
     /// <summary>A look has ended, with all that was to do done.</summary>
-    public void Done() => _trouble = "";
+    public void Done()
+    {
+        _trouble = "";
+        if (_act == CaptureAct.Lift) { _lifted = true; }
+        if (_act == CaptureAct.Restore) { _lifting = _alarmed = false; }
+        _act = CaptureAct.None;
+    }
 
     /// <summary>False for what was said at the look before.</summary>
     public bool IsNewTrouble(string problem)

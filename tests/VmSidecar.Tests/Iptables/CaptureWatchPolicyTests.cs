@@ -51,9 +51,42 @@ public sealed class CaptureWatchPolicyTests
         Assert.Equal(CaptureAct.None, policy.Decide(false, served: false, s_start.AddSeconds(55)));
         Assert.Equal(CaptureAct.None, policy.Decide(false, served: false, s_start.AddSeconds(114)));
         Assert.Equal(CaptureAct.Lift, policy.Decide(false, served: false, s_start.AddSeconds(115)));
+        policy.Done();
         Assert.Equal(CaptureAct.None, policy.Decide(true, served: false, s_start.AddSeconds(125))); // our own doing is no drift
         Assert.Equal(CaptureAct.Restore, policy.Decide(true, served: true, s_start.AddSeconds(135)));
+        policy.Done();
         Assert.Equal(CaptureAct.None, policy.Decide(false, served: true, s_start.AddSeconds(145)));
+    }
+
+    [Fact]
+    public void A_lift_and_a_restore_that_fail_are_tried_again_and_announced_once()
+    {
+        var policy = new CaptureWatchPolicy(CaptureWatchOptions.Default with { FailOpen = true });
+        int second = 0;
+        (CaptureAct Act, bool IsAgain) Look(bool served, bool fails = false)
+        {
+            CaptureAct act = policy.Decide(drifted: second > 60, served, s_start.AddSeconds(second += 10));
+            bool again = policy.IsAgain;
+            if (!fails) { policy.Done(); }
+            return (act, again);
+        }
+        for (int i = 0; i < 6; i++) { Assert.Equal(CaptureAct.None, Look(served: false).Act); }
+        Assert.Equal((CaptureAct.Lift, false), Look(served: false, fails: true)); // iptables' lock is held, the disk is full
+        Assert.Equal((CaptureAct.Lift, true), Look(served: false, fails: true));
+        Assert.Equal((CaptureAct.Lift, true), Look(served: false));
+        Assert.Equal((CaptureAct.None, false), Look(served: false));
+        Assert.Equal((CaptureAct.Restore, false), Look(served: true, fails: true));
+        Assert.Equal((CaptureAct.Restore, true), Look(served: true));
+        Assert.Equal((CaptureAct.Alarm, false), Look(served: true)); // watched as ever
+    }
+
+    [Fact]
+    public void A_lift_that_failed_half_way_is_undone_when_Envoy_is_back()
+    {
+        var policy = new CaptureWatchPolicy(CaptureWatchOptions.Default with { FailOpen = true });
+        policy.Decide(drifted: false, served: false, s_start);
+        Assert.Equal(CaptureAct.Lift, policy.Decide(drifted: false, served: false, s_start.AddMinutes(1)));
+        Assert.Equal(CaptureAct.Restore, policy.Decide(drifted: true, served: true, s_start.AddMinutes(2)));
     }
 
     [Fact]
