@@ -47,10 +47,11 @@ internal sealed partial class XdsSession
         bool keep = Keeps && context.Keeper.Wants(type, length), whole = false;
         if (Keeps && !keep) { context.Keeper.Missed(type); }
         int passed = 0, fresh = pieces.Length;
-        SpilledPieces? kept = keep ? context.Keeper.Spill(pieces.Take()) : null;
         await _envoyGate.WaitAsync(stop);
+        SpilledPieces? kept = null;
         try
         {
+            if (keep) { kept = context.Keeper.Spill(pieces.Take()); }
             await envoy.BeginSendAsync(length, stop);
             while (true) // ends when all of it has passed
             {

@@ -37,6 +37,9 @@ internal sealed class PairedCall
     /// <summary>The call ends within a message: the client gets so many bytes of those it reads in pieces.</summary>
     public int CutAfter { get; set; } = int.MaxValue;
 
+    /// <summary>Runs before each piece the client gets of a message it reads in pieces.</summary>
+    public Func<Task> BeforePiece { get; set; } = () => Task.CompletedTask;
+
     /// <summary>Ends when the server has ended the call.</summary>
     public Task<GrpcStatus> Ended => _status.Task;
 
@@ -85,6 +88,7 @@ internal sealed class PairedCall
         public async ValueTask<int> ReadPieceAsync(Memory<byte> buffer, CancellationToken stop)
         {
             await Task.Yield(); // as the bytes of a large message come: not all at once
+            await call.BeforePiece();
             if (_taken >= call.CutAfter)
             {
                 await call._status.Task.WaitAsync(stop);

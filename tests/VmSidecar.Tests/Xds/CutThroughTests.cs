@@ -84,6 +84,24 @@ public sealed class CutThroughTests
         Assert.DoesNotContain(bench.Log.Lines, l => l.Contains("downstream terminated", StringComparison.Ordinal)); // the reset of Envoy's stream is ours, not Envoy's end
     }
 
+    [Fact]
+    public Task An_Envoy_that_goes_before_a_large_message_begins_leaves_no_block() => OwnProcess.RunAsync($"{typeof(CutThroughTests).FullName}.{nameof(Gone)}");
+
+    /// <summary>The body, for a process of its own: the blocks in use are those of all of it.</summary>
+    [Fact(Explicit = true)]
+    public async Task Gone()
+    {
+        int before = NativeBlock.InUse;
+        await using (var bench = new RelayBench(delta: true, names: false, largeMessage: 64))
+        {
+            (PairedCall envoy, PairedCall istiod) = await OpenAsync(bench, delta: true);
+            istiod.BeforePiece = () => envoy.Client.DisposeAsync().AsTask(); // the session is cancelled when the first piece comes
+            await istiod.Server.SayAsync(Talk.Response(true, XdsTypeUrl.Cluster, "n1", new byte[9000]));
+            await envoy.Ended.WaitAsync(Test.Deadline);
+        }
+        Assert.Equal(before, NativeBlock.InUse);
+    }
+
     internal static async Task<(PairedCall Envoy, PairedCall Istiod)> OpenAsync(RelayBench bench, bool delta, bool stock = false)
     {
         PairedCall envoy = bench.Envoy(delta);
