@@ -27,6 +27,8 @@ internal sealed class JournalContinuity
     private readonly HashSet<string> _anew = new(StringComparer.Ordinal);     // types whose next response stands for all
     private readonly HashSet<string> _baseless = new(StringComparer.Ordinal); // that response was refused: what is kept stays, this stream does not continue it
 
+    private readonly Dictionary<string, int> _bases = new(StringComparer.Ordinal); // accepted since the start, by type
+
     /// <summary>Types of which nothing kept may be used.</summary>
     public IReadOnlyCollection<string> Broken => _broken;
 
@@ -54,12 +56,24 @@ internal sealed class JournalContinuity
         {
             _broken.Remove(type);
             _baseless.Remove(type);
+            _bases[type] = Bases(type) + 1;
             return JournalStep.Replace;
         }
         return _broken.Contains(type) || _baseless.Contains(type) ? JournalStep.None : JournalStep.Append;
     }
 
-    /// <summary>A response was delivered and cannot be kept, or what is kept could not be written.</summary>
+    /// <summary>How many responses that stand for all of the type were accepted.</summary>
+    public int Bases(string type) => _bases.GetValueOrDefault(type);
+
+    /// <summary>
+    /// What is kept could not be written. <paramref name="bases"/>: <see cref="Bases"/> when that was taken up; one accepted since takes the place of all of it.
+    /// </summary>
+    public void Unwritten(string type, int bases)
+    {
+        if (bases == Bases(type)) { _broken.Add(type); }
+    }
+
+    /// <summary>A response was delivered and cannot be kept.</summary>
     public void Missed(string type)
     {
         _broken.Add(type);
@@ -69,9 +83,15 @@ internal sealed class JournalContinuity
     /// <summary>A response was refused before Envoy saw it.</summary>
     public void Withheld(XdsMessageKind kind, string type) => Settle(type, IsBase(kind, type), accepted: false);
 
-    /// <summary>The stream has ended.</summary>
-    public void Forget()
+    /// <summary>
+    /// The stream has ended. <paramref name="unanswered"/>: types whose first response was delivered and never answered. Of these, and of those that never came
+    /// or were refused, nobody knows what Envoy holds by now: the journal tells of what it held before.
+    /// </summary>
+    public void Forget(IEnumerable<string> unanswered)
     {
+        _met.ExceptWith(_anew);
+        _met.ExceptWith(_baseless);
+        _met.ExceptWith(unanswered);
         _anew.Clear();
         _baseless.Clear();
     }

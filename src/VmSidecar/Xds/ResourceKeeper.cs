@@ -113,10 +113,10 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     {
         lock (_gate)
         {
+            _continuity.Forget(_waiting.Values.Where(h => h.IsBase).Select(h => h.Response.TypeUrl));
             foreach (Held held in _waiting.Values) { Drop(held); }
             _waiting.Clear();
             _early.Clear();
-            _continuity.Forget();
         }
     }
 
@@ -202,19 +202,26 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     private async Task WriteAllAsync()
     {
         List<Held> accepted = [];
-        while (_accepted.Reader.TryRead(out Held? held)) { accepted.Add(held); }
+        Dictionary<string, int> bases;
+        lock (_gate) // what is accepted from here on is of the next round
+        {
+            while (_accepted.Reader.TryRead(out Held? held)) { accepted.Add(held); }
+            bases = Kept.ToDictionary(t => t, _continuity.Bases, StringComparer.Ordinal);
+        }
+        List<string> unwritten = [];
         foreach (IGrouping<string, Held> type in accepted.GroupBy(h => h.Response.TypeUrl))
         {
             List<Held> responses = [.. type];
             int whole = Math.Max(responses.FindLastIndex(h => h.IsBase), 0); // what came before it does not count any more
             bool written = false;
             await TryAsync(async () => written = await WriteAsync(type.Key, responses[whole..]));
-            if (!written) { Missed(type.Key); } // half of it may be on disk
+            if (!written) { unwritten.Add(type.Key); } // half of it may be on disk
         }
         string[] broken;
         lock (_gate)
         {
-            broken = [.. _continuity.Broken];
+            foreach (string type in unwritten) { _continuity.Unwritten(type, bases[type]); }
+            broken = [.. _continuity.Broken.Union(unwritten)];
             foreach (Held held in accepted) { Drop(held); }
             if (_pressing.Task.IsCompleted) { _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); }
         }

@@ -164,6 +164,56 @@ public sealed class ResourceKeeperTests : IDisposable
         Assert.Null(Load()); // c2 without c1 is no state Envoy was in
     }
 
+    [Theory]
+    [InlineData("refused"), InlineData("lost"), InlineData("never came"), InlineData("withheld")]
+    public async Task After_a_beginning_that_Envoy_never_took_the_next_stream_begins_anew(string way)
+    {
+        await RunAsync(1 << 20, keeper =>
+        {
+            Begin(keeper);
+            Accept(keeper, XdsTypeUrl.Listener, "l", 1);
+            Accept(keeper, XdsTypeUrl.Cluster, "old", 1);
+            keeper.Forget();
+            keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: true); // another Envoy: old is not among what it holds
+            switch (way)
+            {
+                case "refused": Accept(keeper, XdsTypeUrl.Cluster, "c2", 2, error: true); Accept(keeper, XdsTypeUrl.Cluster, "c3", 3); break;
+                case "lost": keeper.Delivered(Envelope(XdsTypeUrl.Cluster, "c2", 2), GrpcMessage.Copy(Response(XdsTypeUrl.Cluster, "c2", 2))); break;
+                case "withheld": keeper.Withheld(Envelope(XdsTypeUrl.Cluster, "c2", 2)); break;
+                default: break;
+            }
+            keeper.Forget();
+            keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: false); // it took something all the same; istiod's first answer is complete
+            Accept(keeper, XdsTypeUrl.Cluster, "c3", 4);
+        });
+        Assert.Equal(["c3"], Names());
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    public async Task A_write_that_fails_late_spoils_nothing_of_the_next_stream(bool accepted)
+    {
+        using var keeper = new ResourceKeeper(_folder, _time, NullLogger.Instance) { IsLive = true };
+        using var stop = new CancellationTokenSource();
+        Task writing = keeper.RunAsync(stop.Token);
+        Begin(keeper);
+        Accept(keeper, XdsTypeUrl.Listener, "l", 1);
+        Accept(keeper, XdsTypeUrl.Cluster, "c1", 1);
+        await WrittenAsync(() => Kept(XdsTypeUrl.Cluster)?.Count == 1 && Kept(XdsTypeUrl.Listener)?.Count == 1);
+        var failing = new FailingPieces();
+        Accept(keeper, XdsTypeUrl.Cluster, "c2", 2, failing);
+        await WrittenAsync(() => failing.IsTakenUp);
+        keeper.Forget();
+        keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: true);
+        if (accepted) { Accept(keeper, XdsTypeUrl.Cluster, "c3", 3); }
+        failing.Fail();
+        await Test.UntilAsync(() => failing.IsDisposed); // that round is over
+        if (!accepted) { Accept(keeper, XdsTypeUrl.Cluster, "c3", 3); }
+        Accept(keeper, XdsTypeUrl.Cluster, "c4", 4);
+        await stop.CancelAsync();
+        await writing.WaitAsync(Test.Deadline);
+        Assert.Equal(["c3", "c4"], Names());
+    }
+
     private async Task WrittenAsync(Func<bool> written) => await Test.UntilAsync(() =>
     {
         _time.Advance(TimeSpan.FromSeconds(1)); // a burst is written a second later
@@ -201,10 +251,13 @@ public sealed class ResourceKeeperTests : IDisposable
         return keeper.Load(TimeSpan.FromHours(1));
     }
 
-    private static void Accept(ResourceKeeper keeper, string type, string name, byte value, bool error = false, int padding = 0)
+    private static void Accept(ResourceKeeper keeper, string type, string name, byte value, bool error = false, int padding = 0) =>
+        Accept(keeper, type, name, value, GrpcMessage.Copy(Response(type, name, value, padding)), error);
+
+    private static void Accept(ResourceKeeper keeper, string type, string name, byte value, IPieces message, bool error = false)
     {
         string nonce = name + value;
-        keeper.Delivered(Envelope(type, name, value), GrpcMessage.Copy(Response(type, name, value, padding)));
+        keeper.Delivered(Envelope(type, name, value), message);
         ProtoWriter request = new ProtoWriter().String(2, type).String(6, nonce);
         if (error) { request.Message(7, new ProtoWriter().String(2, "no")); }
         Assert.True(XdsEnvelope.TryRead(XdsMessageKind.DeltaRequest, request.ToArray(), out XdsEnvelope? answer));
