@@ -27,7 +27,7 @@ internal sealed class NameReport(Forwarder forwarder, TimeProvider time)
 
     private string Cached(byte[] query, DnsQuery parsed)
     {
-        if (forwarder.Cache.TryAnswer(query, parsed, new byte[ushort.MaxValue], out _) != CacheHit.Miss) { return "fresh"; }
+        if (forwarder.Cache.IsFresh(query, parsed)) { return "fresh"; }
         return QuestionKey.For(query, parsed, tcp: false) is { } key && forwarder.Cache.FindStale(key) is not null ? "expired" : "";
     }
 

@@ -52,6 +52,15 @@ internal sealed class ReplyCache(TimeProvider time, int maxEntries = ReplyCache.
         return due ? CacheHit.FreshButDue : CacheHit.Fresh;
     }
 
+    /// <summary>Whether a fresh answer is held. Only looks: it does not count as asked, and takes from nobody the turn to ask ahead.</summary>
+    public bool IsFresh(ReadOnlySpan<byte> packet, DnsQuery query)
+    {
+        Span<byte> key = stackalloc byte[QuestionKey.MaxLength];
+        int keyLength = QuestionKey.Write(packet, query, tcp: false, key);
+        return keyLength > 0 && _entries.GetAlternateLookup<ReadOnlySpan<byte>>().TryGetValue(key[..keyLength], out Entry? entry)
+            && (long)time.GetElapsedTime(entry.Stored).TotalSeconds < entry.Lifetime;
+    }
+
     /// <summary>The expired answer for a question whose servers fail, with a short TTL; null when there is none or it is too old.</summary>
     public byte[]? FindStale(byte[] key)
     {

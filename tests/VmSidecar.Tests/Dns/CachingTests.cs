@@ -107,6 +107,20 @@ public sealed class CachingTests
     }
 
     [Fact]
+    public async Task A_report_on_a_hot_name_does_not_keep_it_from_being_asked_ahead()
+    {
+        await using FakeUpstream upstream = FakeUpstream.Answering("192.0.2.1", ttl: 60);
+        var time = new ManualTimeProvider();
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], time);
+        for (int i = 0; i < 4; i++) { await lab.AskAsync("www.example.net"); }
+        time.Advance(TimeSpan.FromSeconds(55));
+        Assert.Equal("fresh", (string?)(await lab.Server.Report.ForAsync("www.example.net", "A", CancellationToken.None))?["cache"]); // asks upstream itself, past the cache
+        Assert.Equal(2, upstream.Count);
+        Assert.Equal(["www.example.net. 5 A 192.0.2.1"], (await lab.AskAsync("www.example.net")).Answers);
+        await Test.UntilAsync(() => upstream.Count == 3); // asked ahead
+    }
+
+    [Fact]
     public async Task Another_network_starts_with_an_empty_cache()
     {
         await using FakeUpstream one = FakeUpstream.Answering("192.0.2.1"), two = FakeUpstream.Answering("192.0.2.2");
