@@ -28,7 +28,7 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
         _compat110 = Compat();
         CaptureValues values = new(errors);
         (ImmutableArray<uint> uids, ImmutableArray<uint> gids) = Proxy(values);
-        bool redirectDns = IsOn("redirect-dns"), all = IsOn("capture-all-dns");
+        bool redirectDns = IsOn("redirect-dns"), all = IsOn("capture-all-dns") && !_compat110;
         ImmutableArray<IPAddress> servers = redirectDns && !all ? Servers() : [];
         bool exact = IsOn("exact"), noServers = redirectDns && !all && servers.IsEmpty;
         Given inbound = Get("istio-inbound-ports"), cidrs = Get("istio-service-cidr");
@@ -84,6 +84,10 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
     /// <summary>What is allowed and hardly meant.</summary>
     private void WarnOfNames(CaptureOptions options)
     {
+        if (_compat110 && IsOn("capture-all-dns"))
+        {
+            Doubt(Get("capture-all-dns"), "is not known to the rule set of 1.10: only queries to the servers of resolv.conf are captured", "Leave it off, or set VMSIDECAR_RULES_COMPAT=current");
+        }
         if (options.CaptureAllDns && host.NameServers().FirstOrDefault(IPAddress.IsLoopback) is { } forwarder)
         {
             Doubt(Get("capture-all-dns"), $"captures also what the forwarder {forwarder} on this host asks its own servers: names go round in a circle", "Leave it off: queries to the servers of resolv.conf are captured without it");

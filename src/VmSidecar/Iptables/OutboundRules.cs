@@ -25,7 +25,7 @@ internal static class OutboundRules
         foreach (CaptureRule rule in Owners(o, family)) { yield return rule; }
         foreach (CaptureRule rule in OwnerGroups(o)) { yield return rule; }
         foreach (CaptureRule rule in DnsRules.InOutput(o, family)) { yield return rule; }
-        if (o.Safety && !(o.RedirectDns && o.CaptureAllDns) && !o.OutboundPorts.Any(IncludesDns))
+        if (o.Safety && !(o.RedirectDns && o.CaptureAllDns && !o.Compat110) && !o.OutboundPorts.Any(IncludesDns))
         {
             // Names over TCP go where names over UDP go. Captured, the queries of a resolver on this host (dnsmasq, unbound, systemd-resolved) to its own
             // servers would hang on Envoy, and with them the names of the whole host. Virtual addresses exist nowhere but behind Envoy.

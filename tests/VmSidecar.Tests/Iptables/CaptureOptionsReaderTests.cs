@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Net;
 using VmSidecar.Configuration;
+using VmSidecar.Iptables;
 using Xunit;
 
 namespace VmSidecar.Tests.Iptables;
@@ -50,6 +51,23 @@ public sealed class CaptureOptionsReaderTests
         List<ConfigError> errors = [];
         Read([], new() { ["ISTIO_SERVICE_CIDR"] = cidrs, ["ISTIO_META_DNS_CAPTURE"] = "true" }, errors);
         Assert.Equal(warned, errors.Exists(e => e.IsWarning && e.Key == "ISTIO_SERVICE_CIDR"));
+    }
+
+    /// <summary>The setting came with 1.11.</summary>
+    [Fact]
+    public void In_1_10_all_names_are_those_of_resolv_conf_and_names_over_tcp_go_where_names_over_udp_go()
+    {
+        List<ConfigError> errors = [];
+        CaptureOptions options = Read(["--rules-compat", "1.10", "--redirect-dns", "-i", "*"], new() { ["CAPTURE_ALL_DNS"] = "true" }, errors);
+        Assert.True(options is { RedirectDns: true, CaptureAllDns: false, Safety: true });
+        Assert.Contains(IPAddress.Parse("127.0.0.53"), options.DnsServers);
+        ConfigError warning = Assert.Single(errors);
+        Assert.True(warning.IsWarning);
+        Assert.Contains("not known to the rule set of 1.10", warning.Problem, StringComparison.Ordinal);
+        foreach (bool all in new[] { false, true }) // whoever made the options
+        {
+            Assert.Contains(IptablesProgram.For(options with { CaptureAllDns = all }, IpFamily.V4).Rules, r => r.Why == "names of others are never captured");
+        }
     }
 
     [Fact]
