@@ -13,6 +13,8 @@ internal sealed class CaptureLock : IDisposable
 
     /// <summary>Waits for the other run, at most <paramref name="patience"/>.</summary>
     /// <exception cref="IOException">The folder takes no file: the disk is full or read-only. Waiting would not help.</exception>
+    /// <exception cref="UnauthorizedAccessException">It takes none from this user, or there is no file by that name but something else.</exception>
+    /// <exception cref="FatalException">Another run holds it for longer.</exception>
     public static async Task<CaptureLock> TakeAsync(string folder, TimeSpan patience, TimeProvider time, CancellationToken stop)
     {
         string path = Path.Combine(folder, "capture.lock");
@@ -23,10 +25,6 @@ internal sealed class CaptureLock : IDisposable
             {
                 Directory.CreateDirectory(folder);
                 return new(new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
-            }
-            catch (UnauthorizedAccessException e)
-            {
-                throw CaptureNotes.Unwritable(folder, e);
             }
             catch (IOException e) when (e.HResult == InUse && time.GetElapsedTime(begin) < patience)
             {

@@ -137,7 +137,7 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         {
             return await CaptureLock.TakeAsync(stateFolder, s_patience, time, stop).ConfigureAwait(false);
         }
-        catch (IOException e)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw CaptureNotes.Unwritable(stateFolder, e);
         }
@@ -150,7 +150,11 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         {
             return await CaptureLock.TakeAsync(stateFolder, s_patience, time, stop).ConfigureAwait(false);
         }
-        catch (IOException e)
+        catch (UnauthorizedAccessException e) when (!Environment.IsPrivilegedProcess)
+        {
+            throw CaptureNotes.Unwritable(stateFolder, e); // nor may this user change rules: nft shows it none, which is not to say that there are none
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             Advise($"{stateFolder} cannot be written ({e.Message.TrimEnd('.')}): going on without the lock that keeps two runs apart");
             return null;
@@ -174,7 +178,9 @@ internal sealed class IptablesRunner(ICommandRunner runner, string stateFolder, 
         if (!Kernel.Exists("nft")) { throw NoTools(options.Backend); }
         string transaction = Transaction(options);
         if ((await _native.DiffAsync(transaction, stop).ConfigureAwait(false)).IsEmpty) { return false; }
-        return await _native.ApplyAsync(transaction, stop).ConfigureAwait(false) is { } refused ? throw Failed(refused) : true;
+        if (await _native.ApplyAsync(transaction, stop).ConfigureAwait(false) is { } refused) { throw Failed(refused); }
+        if (_native.Unnoted is { } why) { Advise(why); }
+        return true;
     }
 
     private static FatalException NoTools(CaptureBackendKind wanted) =>

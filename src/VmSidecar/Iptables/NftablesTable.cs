@@ -19,13 +19,26 @@ internal sealed class NftablesTable(ICommandRunner runner, CaptureNotes notes)
 
     private const string Note = "capture.nft";
 
+    /// <summary>Why the rules that the last <see cref="ApplyAsync"/> loaded could not be noted, so that the next look takes them for changed; null: they were.</summary>
+    public string? Unnoted { get; private set; }
+
     /// <summary>Null: done; else nft's first word on it.</summary>
     public async Task<string?> ApplyAsync(string transaction, CancellationToken stop)
     {
         notes.Reserve(Note, transaction);
         CommandResult done = await runner.RunAsync("nft", ["-f", "-"], transaction, stop).ConfigureAwait(false);
         if (!done.Succeeded) { return $"nft: {done.FirstErrorLine}"; }
-        if (await ListAsync(stop).ConfigureAwait(false) is { } listed) { notes.Write(Note, $"{Digest(transaction)}\n{listed}"); }
+        Unnoted = null;
+        if (await ListAsync(stop).ConfigureAwait(false) is not { } listed) { return null; }
+        try
+        {
+            notes.Write(Note, $"{Digest(transaction)}\n{listed}");
+        }
+        catch (FatalException e) // the room that was there before is gone; the rules are on
+        {
+            notes.Forget(Note);
+            Unnoted = $"capture rules are on, but what they look like cannot be noted, so they will be taken for changed until they are applied again: {e.InnerException?.Message ?? e.Problem}";
+        }
         return null;
     }
 
