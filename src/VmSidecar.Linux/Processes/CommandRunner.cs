@@ -31,6 +31,7 @@ internal sealed class CommandRunner(TimeSpan timeout, TimeProvider time) : IComm
         using var process = new Process { StartInfo = StartInfo(path, arguments) };
         try
         {
+            ProgramImage.UnblockSignals(); // in an agent that has taken another's place, threads that were there before the handlers may have them blocked, and a child takes that over
             process.Start();
         }
         catch (Win32Exception e)

@@ -34,7 +34,7 @@ internal static unsafe class ProgramImage
         foreach (int handle in open) { _ = Libc.Fcntl(handle, SetFlags, KeepOpenFlag); }
         byte** argv = Spawner.Strings(arguments);
         byte** envp = Spawner.Strings([.. environment.Select(v => $"{v.Key}={v.Value}")]);
-        Mask(Block);
+        BlockSignals();
         if (isStopRequested()) { _ = Libc.Raise(SignalNumber.Term); }
         _ = Libc.Execute(path, argv, envp);
         int error = Marshal.GetLastPInvokeError();
@@ -44,6 +44,9 @@ internal static unsafe class ProgramImage
         foreach (int handle in open) { CloseOnReplace(handle); }
         return error;
     }
+
+    /// <summary>The signals an agent handles wait, for the calling thread and for the threads and children it starts.</summary>
+    internal static void BlockSignals() => Mask(Block);
 
     /// <summary>The signals an agent handles reach the calling thread again. After handlers for them are there; without effect where none was blocked.</summary>
     public static void UnblockSignals() => Mask(Unblock);

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 using VmSidecar.Linux.Processes;
 using VmSidecar.TestKit;
 using Xunit;
@@ -22,6 +24,23 @@ public sealed class CommandRunnerTests
     {
         CommandResult done = await _runner.RunAsync("env", [], "", CancellationToken.None);
         Assert.Equal(["LC_ALL=C", $"PATH={CommandRunner.SearchPath}"], done.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_thread_with_blocked_signals_starts_no_deaf_child()
+    {
+        var done = new TaskCompletionSource<Task<CommandResult>>(TaskCreationOptions.RunContinuationsAsynchronously); // else the rest of the test would run on the thread it joins
+        var thread = new Thread(() =>
+        {
+            ProgramImage.BlockSignals();
+            done.SetResult(_runner.RunAsync("cat", ["/proc/self/status"], "", CancellationToken.None)); // starts on this thread
+        });
+        thread.Start();
+        CommandResult result = await await done.Task;
+        thread.Join();
+        string blocked = result.Output.Split('\n').Single(l => l.StartsWith("SigBlk:", StringComparison.Ordinal))["SigBlk:".Length..].Trim();
+        const ulong Handled = 1 << (SignalNumber.Hup - 1) | 1 << (SignalNumber.Int - 1) | 1 << (SignalNumber.Usr1 - 1) | 1 << (SignalNumber.Term - 1);
+        Assert.Equal(0ul, ulong.Parse(blocked, NumberStyles.HexNumber, CultureInfo.InvariantCulture) & Handled);
     }
 
     [Fact]
