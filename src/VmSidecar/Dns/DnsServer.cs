@@ -14,9 +14,12 @@ namespace VmSidecar.Dns;
 /// Start order: sockets (the kernel queues what comes), resolv.conf, last table, loops. Needs nothing else of the agent.
 /// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "StopAsync frees everything; a component has no other end")]
-internal sealed class DnsServer : IComponent
+internal sealed class DnsServer : IComponent, IReplaceable
 {
     private const int BurstBytes = 1 << 20; // some thousand queries wait out a burst or a slow moment; the kernel caps it at rmem_max
+
+    /// <summary>How long an agent that gives way to another waits for upstream: meanwhile nobody reads the sockets.</summary>
+    public static readonly TimeSpan LeaveDrain = TimeSpan.FromMilliseconds(300);
 
     private readonly DnsOptions _options;
     private readonly ILogger _log;
@@ -105,7 +108,19 @@ internal sealed class DnsServer : IComponent
         return Task.CompletedTask;
     }
 
-    public async Task StopAsync(CancellationToken hard)
+    public Task StopAsync(CancellationToken hard) => EndAsync(static () => { }, hard);
+
+    /// <summary>What upstream owes after a short while is left unanswered: the client's repeat reaches the next agent.</summary>
+    public async Task LeaveAsync(CancellationToken hard)
+    {
+        using var soon = new CancellationTokenSource(LeaveDrain, _time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(hard, soon.Token);
+        await EndAsync(_handler.LeaveUnanswered, either.Token);
+    }
+
+    /// <param name="cut">Called before what still waits upstream is cut short.</param>
+    /// <param name="hard">Ends the wait for upstream.</param>
+    private async Task EndAsync(Action cut, CancellationToken hard)
     {
         await _stop.CancelAsync();
         await _running;
@@ -113,6 +128,7 @@ internal sealed class DnsServer : IComponent
         Task drained = _outstanding.DrainAsync();
         try { await drained.WaitAsync(hard); }
         catch (OperationCanceledException) when (hard.IsCancellationRequested) { }
+        cut();
         await _forwarder.DisposeAsync(); // ends what still waits upstream
         await drained;
         if (_udp is not null) { await _udp.EndAsync(); }

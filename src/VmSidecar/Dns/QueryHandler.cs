@@ -11,6 +11,7 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
 {
     private int _loopSaid;
     private int _silentSaid;
+    private volatile bool _isLeaving;
 
     /// <summary>Answers from what is at hand. False: the query must be forwarded, with <paramref name="pending"/> saying how. True with length 0: silence.</summary>
     public bool TryAnswer(ReadOnlySpan<byte> packet, bool tcp, Span<byte> reply, out int length, out PendingQuery pending)
@@ -81,9 +82,13 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
         else { forwarder.Forward(packet, pending.Query, pending.Tcp, waiter); }
     }
 
-    /// <summary>Writes what the client gets for the result: SERVFAIL at worst, never NXDOMAIN for our own trouble, which resolvers would remember.</summary>
+    /// <summary>From now on a question that upstream has not answered gets silence: another agent reads the same sockets soon, and the client asks again.</summary>
+    public void LeaveUnanswered() => _isLeaving = true;
+
+    /// <summary>Writes what the client gets for the result: SERVFAIL at worst, never NXDOMAIN for our own trouble, which resolvers would remember. 0: silence.</summary>
     public int Fit(byte[] packet, PendingQuery pending, ForwardResult result, Span<byte> reply)
     {
+        if (result.Message is null && _isLeaving) { return 0; }
         int rcode = result.Message is { Length: > 3 } message ? message[3] & DnsHeader.RcodeMask : DnsRcode.ServFail;
         AnswerSource source = result.Source;
         SayWhenSilent(result.Message is null);

@@ -77,7 +77,11 @@ internal sealed class TcpSession(Socket socket, QueryHandler handler, TimeProvid
         {
             ForwardResult result = await handler.ForwardAsync(packet, pending, ((IPEndPoint?)socket.RemoteEndPoint)?.Port ?? 0);
             byte[] reply = ArrayPool<byte>.Shared.Rent(ushort.MaxValue + 2);
-            try { await TryWriteAsync(reply, handler.Fit(packet, pending, result, reply.AsSpan(2, ushort.MaxValue))); }
+            try
+            {
+                int length = handler.Fit(packet, pending, result, reply.AsSpan(2, ushort.MaxValue));
+                if (length > 0) { await TryWriteAsync(reply, length); }
+            }
             finally { ArrayPool<byte>.Shared.Return(reply); }
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException) { } // the client left

@@ -86,7 +86,11 @@ internal sealed class UdpLoopWorker : IReadable, IDisposable
         }
     }
 
-    private void Reply(DatagramSender sender, Client client, ForwardResult result) => sender.Add(client.Peer, _handler.Fit(client.Packet, client.Pending, result, sender.Room()));
+    private void Reply(DatagramSender sender, Client client, ForwardResult result)
+    {
+        int length = _handler.Fit(client.Packet, client.Pending, result, sender.Room());
+        if (length > 0) { sender.Add(client.Peer, length); }
+    }
 
     /// <summary>One client whose query is under way.</summary>
     private sealed class Client(UdpLoopWorker worker, byte[] packet, PendingQuery pending, DatagramPeer peer) : IForwardWaiter

@@ -42,7 +42,11 @@ internal sealed class UdpWorker(Socket socket, QueryHandler handler, Outstanding
         {
             ForwardResult result = await handler.ForwardAsync(packet, pending, PortOf(peer));
             byte[] reply = ArrayPool<byte>.Shared.Rent(MaxReply);
-            try { Send(reply.AsSpan(0, handler.Fit(packet, pending, result, reply)), peer); }
+            try
+            {
+                int length = handler.Fit(packet, pending, result, reply);
+                if (length > 0) { Send(reply.AsSpan(0, length), peer); }
+            }
             finally { ArrayPool<byte>.Shared.Return(reply); }
         }
         finally

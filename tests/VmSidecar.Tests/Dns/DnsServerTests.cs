@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using VmSidecar.Configuration;
 using VmSidecar.Dns;
 using VmSidecar.Lifecycle;
 using VmSidecar.TestKit;
@@ -124,6 +125,55 @@ public sealed class DnsServerTests
         Assert.NotEmpty((await lab.AskAsync("a.example")).Answers);
         Assert.Null(lab.Server.Names.Accept([])); // an empty table is a table
         Assert.Equal("SERVFAIL", (await lab.AskAsync("a.example")).Rcode);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task One_that_gives_way_waits_shortly_and_leaves_it_to_the_client_to_ask_the_next(bool portable)
+    {
+        await using FakeUpstream silent = FakeUpstream.Silent();
+        var time = new ManualTimeProvider(); // nothing is asked twice, and the wait ends when this says so
+        await using DnsLab lab = await DnsLab.StartAsync([silent], time, o => o with { Io = portable ? DnsIo.Portable : DnsIo.Auto });
+        lab.MarkStopped();
+        using var udp = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+        await udp.ConnectAsync(lab.Address);
+        await udp.SendAsync(DnsMessages.Query("one.example.net", DnsType.A), SocketFlags.None);
+        await silent.AskedAsync();
+        using Socket tcp = await lab.ConnectTcpAsync();
+        await DnsLab.WriteTcpAsync(tcp, DnsMessages.Query("two.example.net", DnsType.A));
+        await silent.AskedAsync();
+
+        Task leaving = lab.Server.LeaveAsync(CancellationToken.None);
+        (byte[] query, _, int port) = silent.Seen.First();
+        await silent.SendAsync(DnsMessages.Reply(query, 0, 60, ["192.0.2.1"]), port);
+        byte[] reply = new byte[512];
+        using var deadline = new CancellationTokenSource(Test.Deadline);
+        int length = await udp.ReceiveAsync(reply.AsMemory(), SocketFlags.None, deadline.Token);
+        Assert.Equal(["one.example.net. 60 A 192.0.2.1"], DnsMessages.Read([.. reply.AsSpan(0, length)]).Answers); // in time
+        Assert.False(leaving.IsCompleted);
+        time.Advance(DnsServer.LeaveDrain);
+        await leaving.WaitAsync(Test.Deadline, TestContext.Current.CancellationToken);
+        Assert.Equal(0, await tcp.ReceiveAsync(reply.AsMemory(), SocketFlags.None, deadline.Token)); // closed, and no SERVFAIL before
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task What_is_cut_short_when_giving_way_gets_no_SERVFAIL_by_udp(bool portable)
+    {
+        await using FakeUpstream silent = FakeUpstream.Silent();
+        var time = new ManualTimeProvider();
+        await using DnsLab lab = await DnsLab.StartAsync([silent], time, o => o with { Io = portable ? DnsIo.Portable : DnsIo.Auto });
+        lab.MarkStopped();
+        using var udp = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+        await udp.ConnectAsync(lab.Address);
+        await udp.SendAsync(DnsMessages.Query("one.example.net", DnsType.A), SocketFlags.None);
+        await silent.AskedAsync();
+        Task leaving = lab.Server.LeaveAsync(CancellationToken.None);
+        time.Advance(DnsServer.LeaveDrain);
+        await leaving.WaitAsync(Test.Deadline, TestContext.Current.CancellationToken);
+        Assert.Equal(0, udp.Available); // a reply is there once it is sent: loopback
     }
 
     [Fact]
