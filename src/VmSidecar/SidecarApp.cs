@@ -102,11 +102,12 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         var use = new Instruments(host.Time, host.Logs, metrics);
         var secrets = new Published<WorkloadSecrets>(); // written by identity; read by sds, xds
         var trust = new TrustBundle();                  // written by xds; read by identity
-        CancellationToken startup = stop.Token;
+        // An Envoy that the agent before has left is taken over even where a stop has come meanwhile: a start that gives up ends it without its drain.
+        CancellationToken startup = host.Estate?.Envoy is null ? stop.Token : CancellationToken.None;
 
         DnsServer? dns = _options.Dns.Enabled ? new DnsServer(_options.Dns, metrics, host.Time, host.Logs.CreateLogger("dns")) { Sockets = _sockets } : null;
         if (dns is not null) { await stack.StartAsync(dns, startup); }                                   // names resolve before anything can fail, or wait
-        if (host.Settled is { } settled) { _options = await settled(startup); }
+        await SettleAsync(stop.Token);
         SidecarOptions read = _options;
         _options = await new ExternalSds(_options, host.Time, host.Logs.CreateLogger("default")) { Sockets = _sockets }.ApplyAsync(startup);
 
@@ -143,6 +144,14 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         _sockets.Dispose(); // what the agent before had and this one does not use
         snapshot.Replacement = Replacement(read, envoy, secrets);
         _replacement.SetResult(snapshot.Replacement);
+    }
+
+    /// <summary>Waits no longer than until a stop, which ends the start unless there is an Envoy to take over.</summary>
+    private async Task SettleAsync(CancellationToken stop)
+    {
+        if (host.Settled is not { } settled) { return; }
+        try { _options = await settled(stop); }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested && host.Estate?.Envoy is not null) { }
     }
 
     private Replacement Replacement(SidecarOptions read, EnvoySupervisor envoy, Published<WorkloadSecrets> secrets)

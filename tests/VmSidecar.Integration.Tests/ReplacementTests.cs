@@ -2,6 +2,9 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text.Json.Nodes;
 
+using VmSidecar.Envoy;
+using VmSidecar.Lifecycle;
+using VmSidecar.Linux.Processes;
 using VmSidecar.TestKit;
 using VmSidecar.TestKit.Istiod;
 
@@ -57,6 +60,28 @@ public sealed class ReplacementTests
         agent.Signal("KILL");
         await agent.ExitedAsync();
         await Test.UntilAsync(() => !Directory.Exists($"/proc/{again["envoy"]!["pid"]}"));
+    }
+
+    /// <summary>The signal came between the exec and the take-over; what the start waits for first (an address) ends with it.</summary>
+    [Fact]
+    public async Task A_stop_before_the_new_agent_has_taken_over_drains_Envoy_all_the_same()
+    {
+        await using FakeIstiod istiod = await StartTests.StartAsync();
+        string root = RunningAgent.Onboard(istiod), script = Path.Combine(root, "envoy");
+        AgentProcess.Script(script, "exec sleep 1000");
+        ChildProcess child = await ChildProcess.StartAsync(new ChildCommand(script, [], ChildEnvironment.With([])));
+        try
+        {
+            var left = new EnvoyEstate(PeerProcess.Of(child.Id), child.Output!, child.Error!) { Inputs = new("", "", false), Starts = 1, Since = TimeProvider.System.GetUtcNow() };
+            await using RunningAgent agent = RunningAgent.Start(
+                root, istiod, o => o with { Envoy = o.Envoy with { Enabled = true, Binary = script, AdminPort = 1, TerminationDrainDuration = TimeSpan.Zero } },
+                async (options, stop) => { await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, stop); return options; },
+                estate: new AgentEstate("1.0-before", 1, new Dictionary<string, int>(), left, null), isToStop: true);
+            Assert.Equal(ExitCode.Stopped, await agent.Ended.WaitAsync(Test.Deadline, TestContext.Current.CancellationToken));
+            Assert.Equal((1, 1), (agent.Log.Count("Agent draining Proxy for termination"), agent.Log.Count("Aborted proxy instance")));
+            Assert.Equal(default, PeerProcess.Of(child.Id));
+        }
+        finally { child.TrySignal(SignalNumber.Kill); }
     }
 
     [Fact]

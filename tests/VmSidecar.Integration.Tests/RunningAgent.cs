@@ -25,12 +25,13 @@ internal sealed class RunningAgent : IAsyncDisposable
     private readonly SystemdNotify _systemd;
     private readonly List<GrpcChannel> _channels = [];
 
-    private RunningAgent(SidecarOptions options, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled, string? notify)
+    private RunningAgent(SidecarOptions options, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled, string? notify, AgentEstate? estate)
     {
         _systemd = new SystemdNotify(notify);
         Options = options;
         _app = new SidecarApp(options, new SidecarHost(TimeProvider.System, Log, _ => { }, _systemd, "/usr/bin:/bin", TimeProvider.System.GetUtcNow())
         {
+            Estate = estate,
             Settled = settled is null ? null : startup => settled(options, startup),
         });
     }
@@ -46,12 +47,13 @@ internal sealed class RunningAgent : IAsyncDisposable
 
     public string StatusUrl => $"http://127.0.0.1:{Options.Status.Port}";
 
-    /// <summary>Reads the files below <paramref name="root"/> and starts; <paramref name="change"/> has the last word on the options, <paramref name="settled"/> is what the rest waits for after DNS, <paramref name="notify"/> systemd's socket.</summary>
+    /// <summary>Reads the files below <paramref name="root"/> and starts; <paramref name="change"/> has the last word on the options, <paramref name="settled"/> is what the rest waits for after DNS, <paramref name="notify"/> systemd's socket, <paramref name="estate"/> what an agent before has left; with <paramref name="isToStop"/> the stop request is there first.</summary>
     public static RunningAgent Start(
-        string root, FakeIstiod istiod, Func<SidecarOptions, SidecarOptions>? change = null, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled = null, string? notify = null)
+        string root, FakeIstiod istiod, Func<SidecarOptions, SidecarOptions>? change = null, Func<SidecarOptions, CancellationToken, Task<SidecarOptions>>? settled = null, string? notify = null, AgentEstate? estate = null, bool isToStop = false)
     {
         SidecarOptions options = OptionsFor(root, istiod);
-        var agent = new RunningAgent(change?.Invoke(options) ?? options, settled, notify);
+        var agent = new RunningAgent(change?.Invoke(options) ?? options, settled, notify, estate);
+        if (isToStop) { agent._stop.Cancel(); }
         agent.Ended = agent._app.RunAsync(agent._stop.Token);
         return agent;
     }
