@@ -15,9 +15,11 @@ internal static class OwnProcess
     private const int LongestRun = 5; // deadlines: one event may take one, this is a few hundred of them
 
     /// <summary>Fails with the other process's output when the test fails there, or does not run at all.</summary>
-    public static async Task RunAsync(string method)
+    /// <param name="method">The test, with its namespace and class.</param>
+    /// <param name="within">A command that is to run it, such as one that gives it mounts of its own.</param>
+    public static async Task RunAsync(string method, params string[] within)
     {
-        using var process = new Process { StartInfo = StartInfo(method) };
+        using var process = new Process { StartInfo = StartInfo(method, within) };
         process.Start();
         Task<string> output = process.StandardOutput.ReadToEndAsync(), errors = process.StandardError.ReadToEndAsync();
         using var limit = new CancellationTokenSource(Test.Deadline * LongestRun);
@@ -32,11 +34,12 @@ internal static class OwnProcess
         Assert.Contains("Total: 1, Errors: 0, Failed: 0, Skipped: 0, Not Run: 0", said, StringComparison.Ordinal);
     }
 
-    private static ProcessStartInfo StartInfo(string method)
+    private static ProcessStartInfo StartInfo(string method, string[] within)
     {
         string self = Environment.ProcessPath!, assembly = Path.Combine(AppContext.BaseDirectory, "VmSidecar.Tests.dll");
         string[] arguments = ["-noColor", "-explicit", "only", "-method", method];
         bool host = Path.GetFileNameWithoutExtension(self) == "dotnet";
-        return new ProcessStartInfo(self, host ? ["exec", assembly, .. arguments] : arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        string[] command = [.. within, self, .. host ? (string[])["exec", assembly] : [], .. arguments];
+        return new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true, RedirectStandardError = true };
     }
 }

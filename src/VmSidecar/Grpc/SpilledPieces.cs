@@ -5,8 +5,8 @@ using VmSidecar.Linux.Memory;
 namespace VmSidecar.Grpc;
 
 /// <summary>
-/// A large message that is kept while it passes: what has passed moves from memory into a file without a name, a megabyte at a time and beside the one who fills it, who
-/// never waits for the disk: while a write takes long, or where none can be made, the rest stays in memory. Mostly the file is gone before the kernel
+/// A large message that is held whole: what has passed moves from memory into a file without a name, a megabyte at a time and beside the one who fills it, who
+/// never waits for the disk: while a write takes long the rest stays in memory, and so does what could not be written. Mostly the file is gone before the kernel
 /// writes any of it down. One owner, one writer.
 /// </summary>
 internal sealed class SpilledPieces : IPieces
@@ -19,8 +19,8 @@ internal sealed class SpilledPieces : IPieces
     private PieceList _now; // what is still in memory
     private SafeFileHandle? _file;
     private Task _writing = Task.CompletedTask; // the last write; never faults
-    private volatile Exception? _lost;          // why a write failed: what it held is gone
-    private long _written;
+    private PieceList? _unwritten;              // what the last write could not take; it stands between the file and _now
+    private long _written;                      // bytes that moved into the file, or are about to
     private bool _cannot;
     private bool _disposed;
 
@@ -28,9 +28,9 @@ internal sealed class SpilledPieces : IPieces
     public SpilledPieces(string folder, PieceList begun, int chunk = Chunk) => (_folder, _now, _chunk) = (folder, begun, chunk);
 
     /// <summary>Bytes held.</summary>
-    public int Length => (int)_written + _now.Length;
+    public int Length => (int)_written + (_unwritten?.Length ?? 0) + _now.Length;
 
-    /// <summary>Bytes that have left the memory.</summary>
+    /// <summary>Bytes that have left the memory, or are about to.</summary>
     public long Spilled => _written;
 
     /// <summary>What is still in memory, and where more goes.</summary>
@@ -42,7 +42,6 @@ internal sealed class SpilledPieces : IPieces
     {
         get
         {
-            if (_lost is { } why) { throw new IOException("what passed could not be kept: " + why.Message, why); }
             using var buffer = new PieceList();
             Memory<byte> room = buffer.Room();
             for (long at = 0; at < _written;)
@@ -52,6 +51,7 @@ internal sealed class SpilledPieces : IPieces
                 yield return room[..read];
                 at += read;
             }
+            foreach (ReadOnlyMemory<byte> piece in _unwritten?.Pieces ?? []) { yield return piece; }
             foreach (ReadOnlyMemory<byte> piece in _now.Pieces) { yield return piece; }
         }
     }
@@ -59,7 +59,7 @@ internal sealed class SpilledPieces : IPieces
     /// <summary>What is in <see cref="Now"/> has passed: it may leave the memory.</summary>
     public void Passed()
     {
-        if (_cannot || _now.Length < _chunk || !_writing.IsCompleted || !TryOpen()) { return; }
+        if (_now.Length < _chunk || !_writing.IsCompleted || _cannot || !TryOpen()) { return; }
         PieceList full = _now;
         long at = _written;
         _written += full.Length; // before the write: once done, it has freed the list
@@ -72,14 +72,27 @@ internal sealed class SpilledPieces : IPieces
         if (_disposed) { return; }
         _disposed = true;
         _now.Dispose();
-        _file?.Dispose(); // a write under way ends first or fails; it frees what it holds
+        _file?.Dispose(); // a write under way ends first or fails
+        _ = FreeAsync();
+    }
+
+    private async Task FreeAsync()
+    {
+        await _writing;
+        _unwritten?.Dispose();
     }
 
     private async Task WriteAsync(SafeFileHandle file, PieceList full, long at)
     {
-        try { await RandomAccess.WriteAsync(file, [.. full.Pieces], at, CancellationToken.None); }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ObjectDisposedException) { _lost = e; }
-        finally { full.Dispose(); }
+        try
+        {
+            await RandomAccess.WriteAsync(file, [.. full.Pieces], at, CancellationToken.None);
+            full.Dispose();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ObjectDisposedException)
+        {
+            (_cannot, _unwritten, _written) = (true, full, at); // a full disk is no reason to lose a message
+        }
     }
 
     private bool TryOpen()

@@ -60,7 +60,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         lock (_gate) { _continuity.Withheld(response.Kind, response.TypeUrl); }
     }
 
-    /// <summary>Where a large response that is kept is held while it passes; takes over what has arrived of it.</summary>
+    /// <summary>Where a large response is held that must be whole before it goes on, or that is kept; takes over what has arrived of it.</summary>
     public SpilledPieces Spill(PieceList begun) => new(_folder, begun);
 
     /// <summary>A response was delivered. Takes ownership of the message.</summary>

@@ -31,7 +31,7 @@ internal sealed class ResourceMender(EnvoyExtensions envoy)
     {
         FieldRewriter.Visit? resource = Begin(response.Kind, response.TypeUrl, out report);
         int field = XdsEnvelope.ResourcesField(response.Kind);
-        return resource is null ? null : FieldRewriter.Walk(message, n => n == field ? resource : null).Bytes;
+        return resource is null ? null : FieldRewriter.Walk(message, n => n == field ? resource : null).Of(message);
     }
 
     /// <summary>Begins a response whose resources come one by one: the result mends the content of each resource field, and fills the report. Null: nothing of this type is mended.</summary>

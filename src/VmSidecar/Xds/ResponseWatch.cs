@@ -15,10 +15,15 @@ internal sealed class ResponseWatch : IFieldVisitor, IDisposable
     private readonly ClusterHosts.Observation? _hosts;
     private readonly FieldRewriter.Visit? _mend;
 
-    public ResponseWatch(XdsMessageKind kind, int length, ClusterHosts.Observation? hosts, FieldRewriter.Visit? mend)
+    /// <param name="kind">Which of the two protocols.</param>
+    /// <param name="length">Of the message, bytes.</param>
+    /// <param name="hosts">Who is shown the resources, if anybody.</param>
+    /// <param name="mend">Mends the content of each resource; null: nothing is mended.</param>
+    /// <param name="mended">Where the mended message goes, empty; of the watch until it is taken.</param>
+    public ResponseWatch(XdsMessageKind kind, int length, ClusterHosts.Observation? hosts, FieldRewriter.Visit? mend = null, SpilledPieces? mended = null)
     {
         Envelope = XdsEnvelope.Empty(kind);
-        Mended = mend is null ? null : new PieceList();
+        Mended = mended;
         (_resources, _hosts, _mend) = (XdsEnvelope.ResourcesField(kind), hosts, mend);
         _fields = new FieldSplitter(this, length);
     }
@@ -27,20 +32,25 @@ internal sealed class ResponseWatch : IFieldVisitor, IDisposable
     public XdsEnvelope Envelope { get; }
 
     /// <summary>The message as it is to be sent, when its resources are mended. The owner of the watch takes it over or leaves it to <see cref="Dispose"/>.</summary>
-    public PieceList? Mended { get; private set; }
+    public SpilledPieces? Mended { get; private set; }
 
     /// <summary>True when the message was seen to its end and is well-formed.</summary>
     public bool IsComplete => _fields.IsComplete;
 
     /// <summary>Takes the next bytes. False when this is no discovery response.</summary>
-    public bool Feed(ReadOnlySpan<byte> piece) => _fields.Feed(piece);
+    public bool Feed(ReadOnlySpan<byte> piece)
+    {
+        bool good = _fields.Feed(piece);
+        Mended?.Passed();
+        return good;
+    }
 
     /// <summary>Gives the mended message away.</summary>
-    public GrpcMessage TakeMended()
+    public SpilledPieces TakeMended()
     {
-        var message = new GrpcMessage(Mended!);
+        SpilledPieces mended = Mended!;
         Mended = null;
-        return message;
+        return mended;
     }
 
     public void Dispose()
@@ -61,11 +71,11 @@ internal sealed class ResponseWatch : IFieldVisitor, IDisposable
     {
         if (number == _resources) { return Resource(field, field[body..]); }
         if (_hosts is not null && number == DeltaRemoved && Envelope.Kind == XdsMessageKind.DeltaResponse) { _hosts.Removed(field[body..]); }
-        Mended?.Append(field);
+        Mended?.Now.Append(field);
         return Envelope.TryTake(field);
     }
 
-    void IFieldVisitor.Raw(ReadOnlySpan<byte> bytes) => Mended?.Append(bytes);
+    void IFieldVisitor.Raw(ReadOnlySpan<byte> bytes) => Mended?.Now.Append(bytes);
 
     private const int DeltaRemoved = 6; // DeltaDiscoveryResponse.removed_resources
 
@@ -76,10 +86,10 @@ internal sealed class ResponseWatch : IFieldVisitor, IDisposable
         Rewritten mended = _mend(content);
         if (mended.Kind == RewriteKind.Changed)
         {
-            Mended!.Append(new ProtoWriter().Tag(_resources, mended.Bytes!.Length).Written.Span);
-            Mended.Append(mended.Bytes);
+            Mended!.Now.Append(new ProtoWriter(16).Tag(_resources, mended.Length).Written.Span);
+            mended.Write(content, Mended.Now.Append);
         }
-        else if (mended.Kind == RewriteKind.Same) { Mended!.Append(field); }
+        else if (mended.Kind == RewriteKind.Same) { Mended!.Now.Append(field); }
         return true;
     }
 }

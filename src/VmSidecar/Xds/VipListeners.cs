@@ -41,7 +41,7 @@ internal sealed class VipListeners(Func<IReadOnlyList<VipService>> services)
         Rewritten kept = delta
             ? FieldRewriter.Walk(message, n => n != Removed ? null : name => now.Contains(System.Text.Encoding.UTF8.GetString(name)) ? Rewritten.Removed : Rewritten.Same)
             : Rewritten.Same;
-        return new ProtoWriter().Append(kept.Kind == RewriteKind.Changed ? kept.Bytes : message).Append(added.Written.Span).ToArray();
+        return new ProtoWriter().Append(kept.Kind == RewriteKind.Changed ? kept.Of(message) : message).Append(added.Written.Span).ToArray();
     }
 
     /// <summary>Copies of one resource (an Any; for delta a Resource around it), for each service on its port.</summary>
@@ -80,7 +80,7 @@ internal sealed class VipListeners(Func<IReadOnlyList<VipService>> services)
             FilterChains or DefaultChain => chain,
             MoreAddresses => _ => Rewritten.Removed,
             _ => null,
-        }).Bytes;
+        }).Of(listener);
     }
 
     /// <summary>Which chain, counted through the listener, takes any TCP connection and leads elsewhere; -1: none, or the listener speaks HTTP.</summary>

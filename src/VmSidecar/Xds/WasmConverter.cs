@@ -121,7 +121,7 @@ internal sealed class WasmConverter(IWasmModules modules, MetricRegistry metrics
             return done;
         };
         int field = XdsEnvelope.ResourcesField(response.Kind);
-        return FieldRewriter.Walk(message, n => n == field ? resource : null).Bytes;
+        return FieldRewriter.Walk(message, n => n == field ? resource : null).Of(message);
     }
 
     private sealed record Found(int Index, string Name, byte[] Config, WasmConfig Wasm);

@@ -15,7 +15,7 @@ internal static class WasmRewriter
         FieldRewriter.Visit wrapped = outer => FieldRewriter.Walk(outer, n => n == 2 ? fields => StructValue.Edit(
             fields, "config", StructValue.In(plugin => StructValue.Edit(plugin, "vm_config", StructValue.In(vm => VmFields(vm, file))))) : null);
         bool isWrapped = FilterHead.IsTypedStruct(FilterHead.WithoutPrefix(ProtoField.Text(any, 1)));
-        return FieldRewriter.Walk(any, n => n == 2 ? isWrapped ? wrapped : typed : null).Bytes ?? any.ToArray();
+        return FieldRewriter.Walk(any, n => n == 2 ? isWrapped ? wrapped : typed : null).Of(any) ?? any.ToArray();
     }
 
     /// <summary>The configuration (an Any) of an RBAC filter in the place of one that cannot work: allows all, or denies all.</summary>
@@ -38,9 +38,9 @@ internal static class WasmRewriter
     private static Rewritten VmFields(ReadOnlySpan<byte> vm, string file)
     {
         ProtoWriter local = StructValue.Holding("local", StructValue.Holding("filename", new ProtoWriter().String(3, file)));
-        byte[] located = StructValue.Edit(vm, "code", _ => Rewritten.Changed(local.ToArray())).Bytes ?? vm.ToArray();
+        byte[] located = StructValue.Edit(vm, "code", _ => Rewritten.Changed(local.ToArray())).Of(vm) ?? vm.ToArray();
         byte[]? stripped = StructValue.Edit(located, "environment_variables", StructValue.In(
-            fields => StructValue.Edit(fields, "key_values", StructValue.In(pairs => FieldRewriter.Walk(pairs, n => n == 1 ? IfReserved : null))))).Bytes;
+            fields => StructValue.Edit(fields, "key_values", StructValue.In(pairs => FieldRewriter.Walk(pairs, n => n == 1 ? IfReserved : null))))).Of(located);
         return Rewritten.Changed(stripped ?? located);
     }
 

@@ -33,7 +33,7 @@ internal sealed partial class XdsSession
         MendReport? report = null;
         FieldRewriter.Visit? mend = _mender?.Another().Begin(ResponseKind, type, out report);
         Dns.ClusterHosts.Observation? hosts = IsAside ? null : context.Links.Clusters?.Begin(type, delta);
-        using var watch = new ResponseWatch(ResponseKind, length, hosts, mend);
+        using var watch = new ResponseWatch(ResponseKind, length, hosts, mend, mend is null ? null : context.Keeper.Spill(new PieceList()));
         SessionEnd? end = mend is null ? await PassAsync(istiod, first, watch, type, length, stop) : await MendAsync(istiod, first, watch, type, length, stop); // 2
         if (end is not null) { return end; }
         hosts?.Commit();

@@ -95,7 +95,7 @@ internal sealed partial class XdsSession
         XdsTypeUrl.IsEnvoys(typeUrl) || typeUrl is XdsTypeUrl.Workload or XdsTypeUrl.Address || Ledger.WasAsked(typeUrl);
 
     /// <summary>Sends one whole message to Envoy; takes ownership. Null when it went.</summary>
-    private async ValueTask<SessionEnd?> SendEnvoyAsync(XdsEnvelope response, GrpcMessage message, CancellationToken stop)
+    private async ValueTask<SessionEnd?> SendEnvoyAsync(XdsEnvelope response, IPieces message, CancellationToken stop)
     {
         try
         {
@@ -104,8 +104,8 @@ internal sealed partial class XdsSession
             {
                 if (_half) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Internal, "the stream ended within a message")); }
                 long begin = context.Time.GetTimestamp();
-                await envoy.BeginSendAsync(message.Length, stop);
-                foreach (ReadOnlyMemory<byte> piece in message.Pieces) { await envoy.SendPieceAsync(piece, stop); }
+                await message.Ready;
+                await SendPiecesAsync(message, stop);
                 TimeSpan took = context.Time.GetElapsedTime(begin);
                 if (took > SlowSend) { LogSlow($"{took.TotalSeconds:0.000}s"); }
             }
@@ -119,6 +119,20 @@ internal sealed partial class XdsSession
         }
         if (Keeps) { context.Keeper.Delivered(response, message); } else { message.Dispose(); }
         return null;
+    }
+
+    private async Task SendPiecesAsync(IPieces message, CancellationToken stop)
+    {
+        await envoy.BeginSendAsync(message.Length, stop);
+        try
+        {
+            foreach (ReadOnlyMemory<byte> piece in message.Pieces) { await envoy.SendPieceAsync(piece, stop); }
+        }
+        catch (IOException e)
+        {
+            _half = true;
+            throw new GrpcException(new GrpcStatus(GrpcStatusCode.Internal, "a response cannot be read back from the disk: " + e.Message));
+        }
     }
 
     private void Note(XdsEnvelope response)

@@ -48,7 +48,7 @@ internal static class XdsTargets
     /// <summary>A response that is looked at while it arrives is the same envelope, and is mended into the same bytes.</summary>
     private static void InPieces(XdsEnvelope envelope, byte[] message, FieldRewriter.Visit? mend, byte[]? mended)
     {
-        using var watch = new ResponseWatch(envelope.Kind, message.Length, null, mend);
+        using var watch = new ResponseWatch(envelope.Kind, message.Length, null, mend, mend is null ? null : new SpilledPieces(Path.GetTempPath(), new PieceList()));
         for (int at = 0; at < message.Length; at += 7)
         {
             FuzzTarget.Require(watch.Feed(message.AsSpan(at, Math.Min(7, message.Length - at))), "what is an envelope as a whole is one in pieces");
@@ -57,8 +57,8 @@ internal static class XdsTargets
             watch.IsComplete && (watch.Envelope.TypeUrl, watch.Envelope.Nonce, watch.Envelope.Version, watch.Envelope.Resources) == (envelope.TypeUrl, envelope.Nonce, envelope.Version, envelope.Resources),
             "the envelope in pieces is that of the whole");
         if (mend is null) { return; }
-        using GrpcMessage piecewise = watch.TakeMended();
-        FuzzTarget.Require(piecewise.Body.Span.SequenceEqual(mended ?? message), "mending in pieces and as a whole give the same bytes");
+        using SpilledPieces piecewise = watch.TakeMended();
+        FuzzTarget.Require(piecewise.Pieces.SelectMany(p => p.ToArray()).SequenceEqual(mended ?? message), "mending in pieces and as a whole give the same bytes");
     }
 
     private static void Kept(byte[] input)

@@ -1,6 +1,7 @@
 using VmSidecar.Grpc;
 using VmSidecar.Linux.Memory;
 using VmSidecar.TestKit;
+using VmSidecar.TestKit.Namespaces;
 
 using Xunit;
 
@@ -62,6 +63,33 @@ public sealed class SpilledPiecesTests : IDisposable
             Assert.True(content.AsSpan().SequenceEqual(Whole(pieces)));
         }
     }
+
+    [Fact]
+    public async Task What_the_disk_cannot_take_stays_in_memory_in_its_place()
+    {
+        if (!NetworkNamespace.IsPossible) { Assert.Skip("a disk of its own needs root"); }
+        await OwnProcess.RunAsync(
+        $"{typeof(SpilledPiecesTests).FullName}.{nameof(OnSmallDisk)}", "unshare", "-m", "sh", "-c", $"mount -t tmpfs -o size=2500k none {SmallDisk} && exec \"$@\"", "sh");
+    }
+
+    /// <summary>The body, for a process whose <see cref="SmallDisk"/> has room for two chunks of four.</summary>
+    [Fact(Explicit = true)]
+    public async Task OnSmallDisk()
+    {
+        int before = NativeBlock.InUse;
+        byte[] content = new byte[4 * SpilledPieces.Chunk];
+        new Random(6).NextBytes(content);
+        using (var pieces = new SpilledPieces(SmallDisk, new PieceList()))
+        {
+            await FillAsync(pieces, content);
+            Assert.Equal(content.Length, pieces.Length);
+            Assert.Equal(2 * SpilledPieces.Chunk, pieces.Spilled);
+            Assert.True(content.AsSpan().SequenceEqual(Whole(pieces)));
+        }
+        await Test.UntilAsync(() => NativeBlock.InUse == before);
+    }
+
+    private const string SmallDisk = "/mnt"; // in a mount namespace of its own
 
     private static byte[] Whole(SpilledPieces pieces)
     {
