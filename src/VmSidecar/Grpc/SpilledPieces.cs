@@ -14,6 +14,8 @@ internal sealed class SpilledPieces : IPieces
     /// <summary>Bytes that move at once.</summary>
     public const int Chunk = 4 * NativeBlock.Size;
 
+    private const int Behind = 8; // chunks
+
     private readonly string _folder;
     private readonly int _chunk;
     private PieceList _now; // what is still in memory
@@ -37,6 +39,9 @@ internal sealed class SpilledPieces : IPieces
     public PieceList Now => _now;
 
     public Task Ready => _writing;
+
+    /// <summary>Ends when the disk has caught up: at once unless eight chunks wait in memory. For one who can wait.</summary>
+    public Task Caught => _now.Length > Behind * _chunk ? _writing : Task.CompletedTask;
 
     public IEnumerable<ReadOnlyMemory<byte>> Pieces
     {

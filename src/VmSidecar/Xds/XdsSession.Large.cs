@@ -13,6 +13,8 @@ internal sealed partial class XdsSession
     // Half a message has gone to Envoy: nothing may follow it. Written under the gate. The reset comes when the session's end is known: it would look like Envoy's own end.
     private volatile bool _half;
 
+    private static readonly TimeSpan DiskGrace = TimeSpan.FromSeconds(1); // so long one response waits for a slow disk before memory takes it
+
     private const int TypeWithin = 4096; // bytes from the beginning; version and a resource's name stand before it
 
     /// <summary>Takes the message begun. Null when the stream goes on.</summary>
@@ -83,9 +85,11 @@ internal sealed partial class XdsSession
     /// <summary>Mended resource by resource while it arrives; its new length is known at the end, so it goes on then.</summary>
     private async ValueTask<SessionEnd?> MendAsync(IGrpcClientCall istiod, PieceList piece, ResponseWatch watch, string type, int length, CancellationToken stop)
     {
+        Task? patience = null;
         for (int read = piece.Length; ;)
         {
             if (!watch.Feed(piece.Pieces.First().Span)) { return NotAResponse; }
+            if (watch.Mended!.Caught is { IsCompleted: false } disk) { await Task.WhenAny(disk, patience ??= Task.Delay(DiskGrace, context.Time, stop)); }
             if (read == length) { break; }
             piece.Clear();
             int fresh = await istiod.ReadPieceAsync(piece.Room(), stop);

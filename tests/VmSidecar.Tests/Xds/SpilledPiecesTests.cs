@@ -91,6 +91,22 @@ public sealed class SpilledPiecesTests : IDisposable
 
     private const string SmallDisk = "/mnt"; // in a mount namespace of its own
 
+    [Fact]
+    public async Task One_who_can_wait_does_so_only_while_the_disk_is_behind()
+    {
+        using var pieces = new SpilledPieces(_folder, new PieceList(), chunk: 1000);
+        Assert.True(pieces.Caught.IsCompleted);
+        pieces.Now.Append(new byte[100_000]);
+        pieces.Passed(); // all of it is on its way
+        Assert.True(pieces.Caught.IsCompleted);
+        pieces.Now.Append(new byte[8_001]);
+        Assert.Same(pieces.Ready, pieces.Caught);
+        await pieces.Caught;
+        pieces.Passed();
+        await pieces.Ready;
+        Assert.Equal((108_001, 108_001), (pieces.Length, pieces.Spilled));
+    }
+
     private static byte[] Whole(SpilledPieces pieces)
     {
         using var whole = new MemoryStream();
