@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 
 using VmSidecar.Configuration;
@@ -39,8 +38,6 @@ internal static class DnsVerb
     {
         using var message = new HttpRequestMessage(HttpMethod.Get, $"http://127.0.0.1:{port}/debug/dnsz?name={Uri.EscapeDataString(name)}&type={Uri.EscapeDataString(type)}");
         (int status, string body, string? problem) = await LocalHttp.SendAsync(http, message, s_patience, TimeProvider.System, stop);
-        if (problem is not null || status != 200) { return null; }
-        try { return JsonNode.Parse(body) as JsonObject; }
-        catch (JsonException) { return null; } // something else listens there
+        return problem is null && status == 200 ? JsonText.Parse(body) as JsonObject : null; // no JSON: something else listens there
     }
 }

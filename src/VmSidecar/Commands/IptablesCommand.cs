@@ -97,7 +97,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
             return 0;
         }
         // Cleaning asks nothing of the options: a host must get rid of rules also when its configuration has gone bad.
-        if (json && !cleaning && mistakes.Any(m => !m.IsWarning)) { await output.WriteLineAsync(CaptureText.Mistakes(mistakes).ToJsonString()).ConfigureAwait(false); }
+        if (json && !cleaning && mistakes.Any(m => !m.IsWarning)) { await output.WriteLineAsync(ConsoleJson.Line(CaptureText.Mistakes(mistakes))).ConfigureAwait(false); }
         foreach (ConfigError mistake in cleaning || options.CleanupOnly ? [] : mistakes) { await error.WriteLineAsync(mistake.ToString()).ConfigureAwait(false); }
         if (!cleaning && !options.CleanupOnly && mistakes.Any(m => !m.IsWarning)) { return (int)ExitCode.Configuration; }
         try
@@ -106,7 +106,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         }
         catch (FatalException e)
         {
-            if (json) { await output.WriteLineAsync(new JsonObject { ["error"] = e.Problem, ["fix"] = e.Fix }.ToJsonString()).ConfigureAwait(false); }
+            if (json) { await output.WriteLineAsync(ConsoleJson.Line(new JsonObject { ["error"] = e.Problem, ["fix"] = e.Fix })).ConfigureAwait(false); }
             await error.WriteLineAsync(e.Message).ConfigureAwait(false);
             return (int)ExitCode.Fatal;
         }
@@ -136,7 +136,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         bool changed = !options.SkipApply && await Runner.ApplyAsync(options, stop).ConfigureAwait(false);
         if (options.RunValidation && await new CaptureProbe(options, Time).RunAsync(stop).ConfigureAwait(false) is { } failure)
         {
-            if (json) { await output.WriteLineAsync(new JsonObject { ["act"] = "applied", ["changed"] = changed, ["validation"] = failure }.ToJsonString()).ConfigureAwait(false); }
+            if (json) { await output.WriteLineAsync(ConsoleJson.Line(new JsonObject { ["act"] = "applied", ["changed"] = changed, ["validation"] = failure })).ConfigureAwait(false); }
             await error.WriteLineAsync($"validation failed: {failure}").ConfigureAwait(false);
             return NotValid;
         }
@@ -187,7 +187,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
     private static bool CapturesNothing(CaptureOptions o) => o is { AllInboundPorts: false, AllOutboundCidrs: false, RedirectDns: false, InboundPorts.IsEmpty: true, OutboundCidrs.IsEmpty: true, OutboundPorts.IsEmpty: true };
 
     private void Say(bool json, string act, bool changed, string words) =>
-        output.WriteLine(json ? new JsonObject { ["act"] = act, ["changed"] = changed }.ToJsonString() : words);
+        output.WriteLine(json ? ConsoleJson.Line(new JsonObject { ["act"] = act, ["changed"] = changed }) : words);
 
     private async Task<int> DryCleanAsync(bool json, CancellationToken stop)
     {
@@ -199,7 +199,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
                where input.Length > 0
                select (variant.Tools.Restore(family), input),
         ];
-        if (json) { await output.WriteLineAsync(new JsonArray([.. calls.Select(c => (JsonNode)new JsonObject { ["tool"] = c.Tool, ["input"] = c.Input })]).ToJsonString()).ConfigureAwait(false); }
+        if (json) { await output.WriteLineAsync(ConsoleJson.Line(new JsonArray([.. calls.Select(c => (JsonNode)new JsonObject { ["tool"] = c.Tool, ["input"] = c.Input })]))).ConfigureAwait(false); }
         foreach ((string tool, string input) in json ? [] : calls) { await output.WriteAsync($"# {tool} --noflush\n{input}").ConfigureAwait(false); }
         return 0;
     }
@@ -224,7 +224,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
 
     private int Show(CaptureOptions options, bool json)
     {
-        output.Write(json ? CaptureText.Rules(options).ToJsonString() + "\n" : CaptureText.Show(options));
+        output.Write(json ? ConsoleJson.Line(CaptureText.Rules(options)) + "\n" : CaptureText.Show(options));
         return 0;
     }
 
@@ -233,7 +233,7 @@ internal sealed class IptablesCommand(ICommandRunner commands, HostPaths paths, 
         (string backend, ImmutableArray<(IpFamily Family, TableDiff Diff)> tables) = await Runner.DiffAsync(options, stop).ConfigureAwait(false);
         if (json)
         {
-            await output.WriteLineAsync(CaptureText.Diff(backend, tables).ToJsonString()).ConfigureAwait(false);
+            await output.WriteLineAsync(ConsoleJson.Line(CaptureText.Diff(backend, tables))).ConfigureAwait(false);
             return tables.IsEmpty ? 0 : Drifted;
         }
         foreach ((IpFamily family, TableDiff diff) in tables)

@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 
+using VmSidecar.Configuration;
 using VmSidecar.Linux.Processes;
 
 namespace VmSidecar.Commands;
@@ -53,7 +53,11 @@ internal sealed class ReloadCommand(TextWriter output, TextWriter error, int por
             await error.WriteLineAsync("the running agent is of a version, or in a state, in which it cannot be replaced in place: systemctl restart istio");
             return NeedsRestart;
         }
-        int pid = Number(before["pid"]);
+        if (Number(before["pid"]) is not { } pid)
+        {
+            await error.WriteLineAsync($"what answers on port {port} names no process id, so it is no agent: it was told nothing");
+            return Refused;
+        }
         if (!IsAgent(pid))
         {
             await error.WriteLineAsync($"what answers on port {port} names process {pid}, which is no running agent here: it was told nothing");
@@ -98,15 +102,15 @@ internal sealed class ReloadCommand(TextWriter output, TextWriter error, int por
                 await error.WriteLineAsync("the agent was started anew meanwhile; see /var/log/istio/istio.log");
                 return Refused;
             }
-            if (Number(state["count"]) > Number(ability["count"]))
+            if (Number(state["count"]) > (Number(ability["count"]) ?? 0))
             {
                 await output.WriteLineAsync($"replaced in place: {before["version"]} by {now["version"]}; Envoy goes on");
                 return 0;
             }
-            if (Number(state["refusals"]) > Number(ability["refusals"]))
+            if (Number(state["refusals"]) > (Number(ability["refusals"]) ?? 0))
             {
                 await error.WriteLineAsync($"not replaced, the agent goes on: {state["refused"]}");
-                return state["needsRestart"]?.GetValue<bool>() == true ? NeedsRestart : Refused;
+                return state["needsRestart"] is JsonValue needs && needs.TryGetValue(out bool isNeeded) && isNeeded ? NeedsRestart : Refused;
             }
         }
         await error.WriteLineAsync($"no outcome within {Patience.TotalSeconds.ToString("0", CultureInfo.InvariantCulture)} s; see /var/log/istio/istio.log");
@@ -117,9 +121,9 @@ internal sealed class ReloadCommand(TextWriter output, TextWriter error, int por
     {
         using var question = new HttpRequestMessage(HttpMethod.Get, $"http://127.0.0.1:{port}/debug/statusz");
         (int status, string body, _) = await LocalHttp.SendAsync(http, question, Answer, time, stop);
-        try { return status == 200 ? JsonNode.Parse(body) as JsonObject : null; }
-        catch (JsonException) { return null; }
+        return status == 200 ? JsonText.Parse(body) as JsonObject : null;
     }
 
-    private static int Number(JsonNode? value) => value?.GetValue<int>() ?? 0;
+    /// <summary>Null for what is no whole number: the answer may be of anybody.</summary>
+    private static int? Number(JsonNode? value) => value is JsonValue plain && plain.TryGetValue(out int number) ? number : null;
 }

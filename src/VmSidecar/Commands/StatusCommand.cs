@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Text.Json.Nodes;
 
+using VmSidecar.Configuration;
+
 namespace VmSidecar.Commands;
 
 /// <summary><c>status [--json] [--watch]</c>: how the running agent is, from its own status port. Exit 0 ready, 1 not ready, 3 not running (as systemctl counts).</summary>
@@ -53,14 +55,14 @@ internal static class StatusCommand
             return NotRunning;
         }
         (int ready, string reason, _) = await GetAsync(http, port, "/healthz/ready?verbose", stop);
-        if (JsonNode.Parse(body) is not JsonObject state)
+        if (JsonText.Parse(body) is not JsonObject state)
         {
             await cli.Error.WriteLineAsync($"what listens on port {port} is not this agent");
             return NotRunning;
         }
         state["ready"] = ready == 200;
         state["reason"] = ready == 200 ? null : reason.Trim();
-        await cli.Out.WriteLineAsync(json ? state.ToJsonString(new System.Text.Json.JsonSerializerOptions { WriteIndented = true }) : StatusText.Render(state, TimeProvider.System.GetUtcNow()));
+        await cli.Out.WriteLineAsync(json ? ConsoleJson.Indented(state) : StatusText.Render(state, TimeProvider.System.GetUtcNow()));
         return ready == 200 ? 0 : NotReady;
     }
 

@@ -76,6 +76,28 @@ public sealed class ReloadCommandTests
         finally { other.Kill(); }
     }
 
+    [Theory]
+    [InlineData("\"seven\"")]
+    [InlineData("7.5")]
+    [InlineData("99999999999")]
+    [InlineData("{}")]
+    public async Task An_answer_whose_process_id_is_no_number_is_no_agents(string pid)
+    {
+        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(Before.Replace("7", pid, StringComparison.Ordinal)));
+        Assert.Equal(1, await RunAsync(app, _ => throw new InvalidOperationException("told")));
+        Assert.Contains("names no process id", Assert.Single(_error.ToString().TrimEnd().Split('\n')), StringComparison.Ordinal);
+    }
+
+    /// <summary>Whatever answers meanwhile: the agent still has its limit, and a member given twice ends nothing.</summary>
+    [Fact]
+    public async Task Numbers_that_are_none_are_not_taken_for_an_outcome()
+    {
+        int told = 0, asked = 0;
+        string odd = """{"pid":7,"pid":7,"version":"x","replacement":{"count":"many","refusals":null,"needsRestart":"yes"}}""";
+        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(told == 0 ? Before : ++asked < 3 ? odd : Replaced));
+        Assert.Equal(0, await RunAsync(app, pid => (told = pid) > 0));
+    }
+
     [Fact]
     public async Task One_that_still_starts_is_waited_for()
     {

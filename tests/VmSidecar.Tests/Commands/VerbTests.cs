@@ -99,6 +99,30 @@ public sealed class VerbTests
         Assert.Equal("workers have not yet started", state["reason"]!.ToString());
     }
 
+    /// <summary>A person reads it, and a terminal shows it: quotes stand as they are, and nothing can move the cursor.</summary>
+    [Fact]
+    public async Task Status_as_JSON_is_readable_and_harmless()
+    {
+        const string Reason = "listener \"0.0.0.0_80\" <is> & isn't; ü \u001b[2J\u009b2J\u202e\n";
+        await using WebApplication app = await ServeAsync(http =>
+            http.Response.WriteAsync(new JsonObject { ["certificate"] = new JsonObject { ["lastError"] = Reason } }.ToJsonString()));
+        Assert.Equal(0, await StatusCommand.RunAsync(Cli(), Port(app), json: true, watch: false, CancellationToken.None));
+        Assert.Contains("listener \\\"0.0.0.0_80\\\" <is> & isn't; ü ", _out.ToString(), StringComparison.Ordinal);
+        Assert.DoesNotContain(_out.ToString().Replace(Environment.NewLine, "", StringComparison.Ordinal), c => char.IsControl(c) || c == '\u202e');
+        Assert.Equal(Reason, JsonNode.Parse(_out.ToString())!["certificate"]!["lastError"]!.ToString());
+    }
+
+    [Theory]
+    [InlineData("404 page not found")]
+    [InlineData("{\"a\":1,\"a\":2}", 0)]
+    [InlineData("[]")]
+    public async Task Status_of_something_that_is_no_agent_says_so(string body, int exit = 3)
+    {
+        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(body));
+        Assert.Equal(exit, await StatusCommand.RunAsync(Cli(), Port(app), json: true, watch: false, CancellationToken.None));
+        Assert.Equal(exit == 3, _error.ToString().Contains("is not this agent", StringComparison.Ordinal));
+    }
+
     [Theory]
     [InlineData("status")]
     [InlineData("request GET server_info")]

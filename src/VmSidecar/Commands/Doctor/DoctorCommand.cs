@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 
 using Microsoft.Extensions.Logging.Abstractions;
@@ -40,7 +39,7 @@ internal static class DoctorCommand
             bool well = DoctorReport.IsWell(all);
             if (well || time.GetElapsedTime(begin) >= patience)
             {
-                await cli.Out.WriteLineAsync(json ? DoctorReport.Json(all).ToJsonString(new JsonSerializerOptions { WriteIndented = true }) : DoctorReport.Text(all));
+                await cli.Out.WriteLineAsync(json ? ConsoleJson.Indented(DoctorReport.Json(all)) : DoctorReport.Text(all));
                 return well ? 0 : Unwell;
             }
             await Task.Delay(Pause, time, stop);
@@ -68,13 +67,6 @@ internal static class DoctorCommand
         using HttpMessageInvoker http = LocalHttp.Create();
         using var message = new HttpRequestMessage(HttpMethod.Get, $"http://127.0.0.1:{port}/debug/statusz");
         (int status, string body, _) = await LocalHttp.SendAsync(http, message, AskAgent, TimeProvider.System, stop);
-        try
-        {
-            return status == 200 ? JsonNode.Parse(body) as JsonObject : null;
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
+        return status == 200 ? JsonText.Parse(body) as JsonObject : null;
     }
 }
