@@ -35,7 +35,7 @@ internal static class CheckCommand
         var flagErrors = new List<ConfigError>();
         CommandLineFlags flags = CommandLineFlags.Parse(arguments, SettingOrigin.CommandLine, flagErrors);
         ConfigLoad load = ConfigLoad.Read(paths, environment, flags, network);
-        IReadOnlyList<ConfigError> host = load.Options is { } options ? new HostChecks(options, time).Run() : [];
+        IReadOnlyList<ConfigError> host = HostChecks.Of(load, time).Run();
         var captureErrors = new List<ConfigError>();
         ImmutableArray<EffectiveSetting> capture = Capture(CaptureHost.Read(paths), load.Environment, captureErrors);
         ImmutableArray<ConfigError> all = [.. flagErrors, .. load.Errors, .. captureErrors, .. host];
@@ -44,7 +44,6 @@ internal static class CheckCommand
         ConfigError[] mistakes = [.. all.Where(e => !e.IsWarning)], warnings = [.. all.Where(e => e.IsWarning)];
         await WriteListAsync("Warnings", warnings, output);
         await WriteListAsync("Mistakes", mistakes, output);
-        if (mistakes.Length > 0 && load.Options is null) { await output.WriteLineAsync("\nFiles of the host (roots, token, Envoy) are looked at once the settings are right."); }
         await output.WriteLineAsync(mistakes.Length == 0 ? $"\nOK{(warnings.Length > 0 ? ", with warnings" : "")}" : $"\n{mistakes.Length} to correct");
         return mistakes.Length == 0 ? ExitCode.Stopped : ExitCode.Configuration;
     }

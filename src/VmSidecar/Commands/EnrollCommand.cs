@@ -74,7 +74,7 @@ internal sealed class EnrollCommand(HostPaths paths, IReadOnlyDictionary<string,
             if (File.Exists(paths.SidecarEnv)) { File.Copy(paths.SidecarEnv, there.SidecarEnv); }
             if (File.Exists(paths.ResolvConf)) { File.Copy(paths.ResolvConf, there.ResolvConf); }
             ConfigLoad load = ConfigLoad.Read(there, environment, CommandLineFlags.None, network);
-            IEnumerable<ConfigError> host = load.Options is { } options ? new HostChecks(options, time).Run() : [];
+            IEnumerable<ConfigError> host = HostChecks.Of(load, time).Run();
             IEnumerable<ConfigError> all = [.. load.Errors, .. host.Where(e => e.File.StartsWith(aside, StringComparison.Ordinal))]; // not about Envoy or ports: that is check's
             return [.. all.Select(e => e with { File = Named(e.File, there, aside), Problem = e.Problem.Replace(aside, "", StringComparison.Ordinal), Fix = e.Fix.Replace(aside, "", StringComparison.Ordinal) })];
         }

@@ -18,6 +18,12 @@ internal sealed class HostChecks(SidecarOptions options, TimeProvider time)
 
     private readonly List<ConfigError> _found = [];
 
+    /// <summary>For what was read, mistakes or not: all of them are to be reported at once.</summary>
+    public static HostChecks Of(ConfigLoad load, TimeProvider time) => new(load.Draft, time) { HasMistakes = load.Options is null };
+
+    /// <summary>Some options stand at their defaults because their settings are wrong: what only compares settings with each other or with the token is left out.</summary>
+    public bool HasMistakes { get; init; }
+
     /// <summary>Everything found. Mistakes that time or the operator can mend while the agent runs have <c>IsMendable</c> set.</summary>
     public IReadOnlyList<ConfigError> Run()
     {
@@ -25,7 +31,7 @@ internal sealed class HostChecks(SidecarOptions options, TimeProvider time)
         bool hasCertificate = CheckSavedCertificate();
         CheckToken(hasCertificate);
         CheckEnvoy();
-        CheckPorts();
+        if (!HasMistakes) { CheckPorts(); }
         CheckSocketPaths();
         return _found;
     }
@@ -103,7 +109,7 @@ internal sealed class HostChecks(SidecarOptions options, TimeProvider time)
         else if (claims.Expires < now + s_soon) { Warn(path, "token", $"expires at {claims.Expires:HH:mm:ss} UTC", "Start the agent at once, or make a new token"); }
         if (claims.NotBefore > now) { Add(path, "token", "is not valid yet: the host's clock is behind", "Set the clock (timedatectl set-ntp true)"); }
         if (claims.Audiences.Length > 0 && !claims.Audiences.Contains(Audience)) { Add(path, "token", $"is made for {string.Join(", ", claims.Audiences)}, not for {Audience}", newToken); }
-        if (claims.Workload is { } workload && options.Identity.ServiceAccount.Length > 0
+        if (!HasMistakes && claims.Workload is { } workload && options.Identity.ServiceAccount.Length > 0
             && (workload.Namespace != options.Identity.Namespace || workload.Account != options.Identity.ServiceAccount))
         {
             Add(path, "token", $"belongs to {workload.Namespace}/{workload.Account}, but cluster.env says {options.Identity.Namespace}/{options.Identity.ServiceAccount}",

@@ -48,7 +48,7 @@ internal static partial class RunCommand
         ConfigLoad load = ConfigLoad.Read(new HostPaths(root), cli.Environment, flags, new HostNetwork());
         List<ConfigError> captureErrors = []; // the rules are put on by another process, but a mistake in them must stop the start, not loop behind it
         CheckCommand.Capture(CaptureHost.Read(new HostPaths(root), ssh: false), load.Environment, captureErrors);
-        ConfigError[] errors = [.. flagErrors, .. load.Errors, .. captureErrors, .. load.Options is { } read ? new HostChecks(read, TimeProvider.System).Run() : []];
+        ConfigError[] errors = [.. flagErrors, .. load.Errors, .. captureErrors, .. HostChecks.Of(load, TimeProvider.System).Run()];
         if (load.Options is { } options && !errors.Any(e => e is { IsWarning: false, IsMendable: false })) { return new Reading(flags, load, options, errors); }
         foreach (ConfigError error in errors.OrderBy(e => e.IsWarning)) { await cli.Error.WriteLineAsync($"{(error.IsWarning ? "warning" : "error")}: {error}"); }
         await cli.Error.WriteLineAsync("nothing was started; 'vmsidecar check' shows every setting and its origin");

@@ -12,6 +12,9 @@ internal sealed record ConfigLoad
     /// <summary>Null when there is a mistake that is not a warning.</summary>
     public required SidecarOptions? Options { get; init; }
 
+    /// <summary>What was read, each mistaken value at its default: to look for further mistakes with, never to start with.</summary>
+    public required SidecarOptions Draft { get; init; }
+
     /// <summary>Mistakes and warnings, in order of file and line.</summary>
     public required ImmutableArray<ConfigError> Errors { get; init; }
 
@@ -39,6 +42,7 @@ internal sealed record ConfigLoad
         return new()
         {
             Options = all.Any(e => !e.IsWarning) ? null : options,
+            Draft = options,
             Errors = all,
             Settings = [.. settings.Effective.OrderBy(s => s.Name, StringComparer.Ordinal)],
             Environment = settings.Environment,

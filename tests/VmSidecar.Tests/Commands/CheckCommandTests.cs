@@ -61,7 +61,25 @@ public sealed class CheckCommandTests
         Assert.Contains($"{host.Paths.Mesh}:3: drainDuration: 'long' is not a duration.", output, StringComparison.Ordinal);
         Assert.Contains($"{host.Paths.Mesh}:4: proxyMetadata: is not a mapping of names to texts.", output, StringComparison.Ordinal);
         Assert.Contains($"{host.Paths.SidecarEnv}:4: INBOUND_CAPTURE_PORT: ", output, StringComparison.Ordinal);
-        Assert.Contains("7 to correct", output, StringComparison.Ordinal);
+        Assert.Contains("8 to correct", output, StringComparison.Ordinal);
+    }
+
+    /// <summary>One look is enough: a wrong setting does not hide a wrong file, and makes up no mistake of its own.</summary>
+    [Fact]
+    public async Task Files_of_the_host_are_looked_at_though_a_setting_is_wrong()
+    {
+        using TestHost host = Ready().Sidecar("ENVOY_STATUS_PORT=15O21\nSECRET_TTL=soon\n").Mesh("defaultConfig:\n  statusPort: 15021\n  discoveryAddress: istiod:15012\n");
+        File.Delete(host.Paths.At("bin/envoy"));
+        File.WriteAllText(host.Paths.At("etc/certs/root-cert.pem"), "no certificate");
+        File.Delete(host.Paths.Token);
+        (ExitCode code, string output) = await RunAsync(host);
+        Assert.Equal(ExitCode.Configuration, code);
+        Assert.Contains("ENVOY_STATUS_PORT: '15O21' is not a port", output, StringComparison.Ordinal);
+        Assert.Contains($"{host.Paths.At("etc/certs/root-cert.pem")}: root certificate: holds no certificate", output, StringComparison.Ordinal);
+        Assert.Contains($"{host.Paths.Token}: token: does not exist", output, StringComparison.Ordinal);
+        Assert.Contains("no Envoy was found", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("share port", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("looked at once", output, StringComparison.Ordinal);
     }
 
     [Fact]
