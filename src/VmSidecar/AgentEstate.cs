@@ -33,13 +33,26 @@ internal sealed record AgentEstate(string From, int Count, IReadOnlyDictionary<s
     public static string Variable(SafeFileHandle memory) => string.Create(CultureInfo.InvariantCulture, $"{Version} {Number(memory)}");
 
     /// <summary>What the agent before has left in this process; null: nothing, or nothing that can be read. Its descriptors are this process's own from here on.</summary>
-    public static AgentEstate? Take(IReadOnlyDictionary<string, string> environment)
+    /// <param name="environment">Of this process.</param>
+    /// <param name="problem">Why it cannot be read, as a clause; null: it can, or nothing was left.</param>
+    public static AgentEstate? Take(IReadOnlyDictionary<string, string> environment, out string? problem)
     {
-        if (environment.GetValueOrDefault(ChildEnvironment.Inheritance)?.Split(' ') is not [var version, var number]
-            || version != Version.ToString(CultureInfo.InvariantCulture) || !int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int memory)
-            || SealedMemory.Take(memory) is not { } content) { return null; }
-        try { return Read((JsonObject)JsonNode.Parse(content)!); }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or ArgumentException or NullReferenceException or InvalidCastException or KeyNotFoundException) { return null; }
+        problem = null;
+        if (!environment.TryGetValue(ChildEnvironment.Inheritance, out string? variable)) { return null; }
+        (AgentEstate? estate, problem) = Take(variable.Split(' '));
+        return estate;
+    }
+
+    private static (AgentEstate? Estate, string? Problem) Take(string[] variable)
+    {
+        if (variable is not [var version, var number] || !int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int memory)) { return (null, $"{ChildEnvironment.Inheritance} does not name a form and a descriptor"); }
+        if (version != Version.ToString(CultureInfo.InvariantCulture)) { return (null, $"it is not of form {Version}, which this version reads"); }
+        if (SealedMemory.Take(memory) is not { } content) { return (null, $"descriptor {memory} is not the sealed memory it should be in"); }
+        try { return (Read((JsonObject)JsonNode.Parse(content)!), null); }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or ArgumentException or NullReferenceException or InvalidCastException or KeyNotFoundException)
+        {
+            return (null, $"it is damaged ({e.GetType().Name})"); // never its words: a key is in it
+        }
     }
 
     /// <summary>Sealed memory with all of it. Throws Win32Exception.</summary>

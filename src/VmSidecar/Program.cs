@@ -14,12 +14,16 @@ var environment = Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
 string calledAs = Path.GetFileName(Environment.GetCommandLineArgs()[0]);
 using Signals? signals = args is ["run" or "proxy", ..] ? new Signals() : null; // before anything else of the daemon: by default they would end it
 using var owner = new OwnerThread();
+string? estateProblem = null;
+AgentEstate? estate = signals is null ? null : AgentEstate.Take(environment, out estateProblem);
+if (estateProblem is not null) { LeftOpen.Close(); } // unknown sockets: bound to the ports of this agent, and nobody would read them
 var cli = new Cli(Console.Out, Console.Error, environment, calledAs)
 {
     ReadLine = Console.In.ReadLine,
     Signals = signals,
     Program = signals is null ? null : AgentProgram.Of(args, $"{BuildVersion.Number}-{BuildVersion.Commit}", owner),
-    Estate = signals is null ? null : AgentEstate.Take(environment),
+    Estate = estate,
+    EstateProblem = estateProblem,
 };
 
 var root = new RootCommand("Joins this machine to an Istio mesh: certificate, xDS relay, DNS, traffic capture, Envoy")

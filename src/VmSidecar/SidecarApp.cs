@@ -48,6 +48,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
     private readonly ListeningSockets _sockets = new(host.Estate?.Sockets);
     private readonly TaskCompletionSource<Replacement> _replacement = new(TaskCreationOptions.RunContinuationsAsynchronously); // once everything runs
     private ComponentStack? _stack;
+    private bool _tookOver; // Envoy is the stack's
     private Func<AgentEstate>? _leaveBehind;
     private IReadOnlyDictionary<string, SafeFileHandle> _kept = new Dictionary<string, SafeFileHandle>(); // closed with the process, or handed on
 
@@ -77,17 +78,12 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         {
             await StartAllAsync(stack, stop);
         }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested)
-        {
-            return ExitCode.Stopped;
-        }
-        catch (FatalException e)
-        {
-            return stack.Explain(e.Component, e);
-        }
         catch (Exception e)
         {
-            return stack.Explain("start", e);
+            if (e is OperationCanceledException && stop.IsCancellationRequested) { return ExitCode.Stopped; }
+            ExitCode failed = stack.Explain(e is FatalException fatal ? fatal.Component : "start", e);
+            await TakeOverAsync(stack);
+            return failed;
         }
         ExitCode code = await stack.WaitForEndAsync(stop.Token);
         if (stack.HasLeft) { LeftBehind = _leaveBehind?.Invoke(); }
@@ -116,7 +112,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         XdsProxy? xds = null;
         var admin = new EnvoyAdmin(_options.Envoy, host.Time);
         var renderer = new EnvoyRenderer(_options.Envoy, async (atMost, cancel) => xds is null || (await xds.ModeAsync(atMost, cancel)).Delta, new CommandRunner(TimeSpan.FromSeconds(5), host.Time));
-        var envoy = new EnvoySupervisor(_options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics) { Owner = host.Program?.Owner, Estate = host.Estate?.Envoy }, host.Time, host.Logs.CreateLogger("default"));
+        EnvoySupervisor envoy = Envoy(renderer, admin, metrics);
         HealthChecker? health = Health(_options.Envoy.Enabled ? new EnvoyReadiness(admin, envoy.State) : null, stop.Token);
         var links = new XdsLinks(istiod, health?.State ?? new(), dns?.Names, _options.Xds.SubscribeTrust ? trust : null)
         {
@@ -134,7 +130,7 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         await stack.StartAsync(new SdsServer(_options.Sds, secrets, rotator.Status, use, _sockets), startup);       // Envoy's first question
         await stack.StartAsync(xds, startup);                                                            // Envoy's second question
         if (health is not null) { await stack.StartAsync(health, startup); }
-        if (_options.Envoy.Enabled) { await stack.StartAsync(envoy, startup); }                           // needs all of the above
+        if (_options.Envoy.Enabled) { await StartEnvoyAsync(stack, envoy, startup); }                     // needs all of the above
         var watch = new ReadinessWatch(readiness, metrics, host.ProcessStart, host.Time, host.Logs.CreateLogger("default"));
         await stack.StartAsync(watch, startup);
         if (host.Capture is { } capture) { await stack.StartAsync(capture(cancel => ReadyAsync(watch.State, cancel)), startup); } // rules go on last and come off first
@@ -145,6 +141,23 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
         snapshot.Replacement = Replacement(read, envoy, secrets);
         _replacement.SetResult(snapshot.Replacement);
     }
+
+    /// <summary>A start that has failed takes over the Envoy that was left, so that it is drained and ended with the components that run, instead of dying with the process.</summary>
+    private async Task TakeOverAsync(ComponentStack stack)
+    {
+        if (host.Estate?.Envoy is null || _tookOver || !_options.Envoy.Enabled) { return; }
+        var renderer = new EnvoyRenderer(_options.Envoy, (_, _) => Task.FromResult(false), new CommandRunner(TimeSpan.FromSeconds(5), host.Time));
+        await StartEnvoyAsync(stack, Envoy(renderer, new EnvoyAdmin(_options.Envoy, host.Time), new MetricRegistry()), CancellationToken.None);
+    }
+
+    private Task StartEnvoyAsync(ComponentStack stack, EnvoySupervisor envoy, CancellationToken startup)
+    {
+        _tookOver = true;
+        return stack.StartAsync(envoy, startup);
+    }
+
+    private EnvoySupervisor Envoy(EnvoyRenderer renderer, EnvoyAdmin admin, MetricRegistry metrics) => new(
+        _options.Envoy, new EnvoyParts(renderer, admin, host.EnvoyLines, metrics) { Owner = host.Program?.Owner, Estate = host.Estate?.Envoy }, host.Time, host.Logs.CreateLogger("default"));
 
     /// <summary>Waits no longer than until a stop, which ends the start unless there is an Envoy to take over.</summary>
     private async Task SettleAsync(CancellationToken stop)

@@ -17,7 +17,7 @@ internal sealed class AgentProcess : IAsyncDisposable
     private readonly Process _process;
     private readonly HttpClient _http = new() { Timeout = Test.Deadline };
 
-    private AgentProcess(string root)
+    private AgentProcess(string root, string? inheritance)
     {
         Root = root;
         (StatusPort, DnsPort) = (FreePort.Next(), FreePort.Next());
@@ -34,6 +34,7 @@ internal sealed class AgentProcess : IAsyncDisposable
         start.Environment["INSTANCE_IP"] = "10.99.0.2";
         start.Environment["ISTIOD_SAN"] = "istiod.istio-system.svc";
         start.Environment["CLOUD_PLATFORM"] = "none";
+        if (inheritance is not null) { start.Environment[VmSidecar.Linux.Processes.ChildEnvironment.Inheritance] = inheritance; }
         _process = new Process { StartInfo = start };
         _process.OutputDataReceived += (_, line) => Note(line.Data);
         _process.ErrorDataReceived += (_, line) => Note(line.Data);
@@ -60,7 +61,8 @@ internal sealed class AgentProcess : IAsyncDisposable
     /// <summary>Everything on its standard streams so far.</summary>
     public List<string> Console { get; } = [];
 
-    public static AgentProcess Start(FakeIstiod istiod) => new(RunningAgent.Onboard(istiod));
+    /// <summary>With onboarding files of its own; <paramref name="inheritance"/> is what an agent before says it has left, in the environment.</summary>
+    public static AgentProcess Start(FakeIstiod istiod, string? inheritance = null) => new(RunningAgent.Onboard(istiod), inheritance);
 
     /// <summary>The settings file anew, with these lines of the proxy configuration.</summary>
     public void Set(string proxyConfig, string more = "") => File.WriteAllText(

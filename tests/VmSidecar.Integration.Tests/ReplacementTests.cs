@@ -62,6 +62,41 @@ public sealed class ReplacementTests
         await Test.UntilAsync(() => !Directory.Exists($"/proc/{again["envoy"]!["pid"]}"));
     }
 
+    [Fact]
+    public async Task Where_what_was_left_cannot_be_read_the_agent_says_so_once_and_starts_without_it()
+    {
+        await using FakeIstiod istiod = await StartTests.StartAsync();
+        await using AgentProcess agent = AgentProcess.Start(istiod, "1 4711");
+        JsonObject state = await ReadyAsync(agent);
+        await agent.LineAsync("has left cannot be read: descriptor 4711 is not the sealed memory it should be in. Starting without it");
+        Assert.Equal(1, agent.Log().Split('\n').Count(l => l.Contains("has left cannot be read", StringComparison.Ordinal)));
+        Assert.Equal(0, Count(state, "count"));
+        Assert.Single(istiod.Ca.Calls);
+    }
+
+    /// <summary>Its start fails, here at a port that somebody took between the exec and now; Envoy's connections end as at any other stop.</summary>
+    [Fact]
+    public async Task A_start_that_fails_before_the_take_over_drains_Envoy_all_the_same()
+    {
+        await using FakeIstiod istiod = await StartTests.StartAsync();
+        string root = RunningAgent.Onboard(istiod), script = Path.Combine(root, "envoy");
+        AgentProcess.Script(script, "exec sleep 1000");
+        using var taken = new TcpListener(IPAddress.Loopback, 0);
+        taken.Start();
+        ChildProcess child = await ChildProcess.StartAsync(new ChildCommand(script, [], ChildEnvironment.With([])));
+        try
+        {
+            var left = new EnvoyEstate(PeerProcess.Of(child.Id), child.Output!, child.Error!) { Inputs = new("", "", false), Starts = 1, Since = TimeProvider.System.GetUtcNow() };
+            await using RunningAgent agent = RunningAgent.Start(
+                root, istiod, o => o with { Envoy = o.Envoy with { Enabled = true, Binary = script, AdminPort = 1, TerminationDrainDuration = TimeSpan.Zero }, Status = o.Status with { Port = ((IPEndPoint)taken.LocalEndpoint).Port } },
+                estate: new AgentEstate("1.0-before", 1, new Dictionary<string, int>(), left, null));
+            Assert.Equal(ExitCode.Fatal, await agent.Ended.WaitAsync(Test.Deadline, TestContext.Current.CancellationToken));
+            Assert.Equal((1, 1), (agent.Log.Count("Agent draining Proxy for termination"), agent.Log.Count("Aborted proxy instance")));
+            Assert.Equal(default, PeerProcess.Of(child.Id));
+        }
+        finally { child.TrySignal(SignalNumber.Kill); }
+    }
+
     /// <summary>The signal came between the exec and the take-over; what the start waits for first (an address) ends with it.</summary>
     [Fact]
     public async Task A_stop_before_the_new_agent_has_taken_over_drains_Envoy_all_the_same()

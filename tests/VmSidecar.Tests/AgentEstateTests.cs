@@ -28,7 +28,8 @@ public sealed class AgentEstateTests
         using SafeFileHandle memory = left.Write();
         int copy = Number(Descriptor.Duplicate(memory)!);
 
-        AgentEstate taken = AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = $"{AgentEstate.Version} {copy}" })!;
+        AgentEstate taken = AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = $"{AgentEstate.Version} {copy}" }, out string? problem)!;
+        Assert.Null(problem);
 
         Assert.Equal(left.ToJson().ToJsonString(), taken.ToJson().ToJsonString());
         Assert.Equal(left.Secrets, taken.Secrets);
@@ -40,13 +41,46 @@ public sealed class AgentEstateTests
     }
 
     [Theory]
-    [InlineData("")]
-    [InlineData("1")]
-    [InlineData("1 -4")]
-    [InlineData("1 4711")] // not open
-    [InlineData("1 0")]    // no sealed memory
-    [InlineData("2 3")]    // another form
-    public void Anything_else_is_nothing(string variable) => Assert.Null(AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = variable }));
+    [InlineData("", "does not name a form and a descriptor")]
+    [InlineData("1", "does not name a form and a descriptor")]
+    [InlineData("1 -4", "does not name a form and a descriptor")]
+    [InlineData("1 4711", "descriptor 4711 is not the sealed memory")] // not open
+    [InlineData("1 0", "descriptor 0 is not the sealed memory")]
+    [InlineData("2 3", "it is not of form 1")]
+    public void Anything_else_is_nothing_and_has_a_reason(string variable, string reason)
+    {
+        Assert.Null(AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = variable }, out string? problem));
+        Assert.Contains(reason, problem, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Without_an_agent_before_there_is_nothing_to_complain_of()
+    {
+        Assert.Null(AgentEstate.Take(new Dictionary<string, string>(), out string? problem));
+        Assert.Null(problem);
+    }
+
+    /// <summary>Nothing this program opens is taken for what was left to it.</summary>
+    [Fact]
+    public void Only_what_came_with_the_exec_is_left_open()
+    {
+        (SafeFileHandle left, SafeFileHandle own) = Pipes.Create();
+        using var socket = new System.Net.Sockets.Socket(System.Net.Sockets.SocketType.Dgram, System.Net.Sockets.ProtocolType.Udp);
+        using SafeFileHandle memory = SealedMemory.Create("test", [1]);
+        Libc.Fcntl(Number(left), 2, 0); // F_SETFD: as ProgramImage leaves what it hands on
+        Libc.Fcntl(Number(memory), 2, 0);
+        try
+        {
+            IReadOnlyList<int> found = LeftOpen.Find(); // and what came from whoever started the tests
+            Assert.Superset(new HashSet<int> { Number(left), Number(memory) }, found.ToHashSet());
+            Assert.Empty(found.Intersect([0, 1, 2, Number(own), (int)socket.Handle]));
+        }
+        finally
+        {
+            left.Dispose();
+            own.Dispose();
+        }
+    }
 
     [Theory]
     [InlineData("no JSON")]
@@ -58,7 +92,8 @@ public sealed class AgentEstateTests
     {
         using SafeFileHandle memory = SealedMemory.Create("test", System.Text.Encoding.UTF8.GetBytes(content));
         int copy = Number(Descriptor.Duplicate(memory)!);
-        Assert.Null(AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = $"1 {copy}" }));
+        Assert.Null(AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = $"1 {copy}" }, out string? problem));
+        Assert.StartsWith("it is damaged", problem, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -26,6 +26,9 @@ internal sealed record Cli(TextWriter Out, TextWriter Error, IReadOnlyDictionary
     /// <summary>What the daemon before this one in the process has left.</summary>
     public AgentEstate? Estate { get; init; }
 
+    /// <summary>Why what it has left cannot be read, as a clause; null: it can, or there was none.</summary>
+    public string? EstateProblem { get; init; }
+
     /// <summary><c>--root DIR</c>: all classic paths are taken below it.</summary>
     public Option<string> RootOption() => new("--root")
     {

@@ -65,6 +65,7 @@ internal static partial class RunCommand
         if (problem is not null) { LogProblem(log, problem); }
         Version(log, BuildVersion.Number, BuildVersion.Commit);
         if (cli.Estate is { } estate) { TakesOver(log, estate.From); }
+        if (cli.EstateProblem is { } unread) { EstateUnread(log, unread); }
         bool addressMissing = options.Node.Addresses is ["127.0.0.1", ..];
         if (!addressMissing) { Introduce(log, options, errors.Where(e => !e.IsToldLater)); }
         using var systemd = SystemdNotify.FromEnvironment(cli.Environment, Environment.ProcessId);
@@ -156,6 +157,9 @@ internal static partial class RunCommand
 
     [LoggerMessage(10, LogLevel.Information, "this agent takes the place of version {Before} in the same process")]
     private static partial void TakesOver(ILogger log, string before);
+
+    [LoggerMessage(14, LogLevel.Error, "what the agent before this one in the process has left cannot be read: {Problem}. Starting without it: its sockets are closed, its Envoy is ended and another started, a new certificate is asked for")]
+    private static partial void EstateUnread(ILogger log, string problem);
 
     [LoggerMessage(13, LogLevel.Critical, "the new executable could not be started in this agent's place: {Problem}. Ending, so that the service manager starts it")]
     private static partial void ReplaceFailed(ILogger log, string problem);
