@@ -29,7 +29,8 @@ internal sealed class CertificateRotator : IComponent, IDisposable
     private Task _run = Task.CompletedTask;
     private readonly TokenRefresher? _tokenSource;
     private readonly MountedCertificates? _mounted;
-    private string _caRoots = "";
+    private string _caRoots = "";     // came with the certificate
+    private string _rootsBefore = ""; // of an earlier agent, istiod's extra anchors of then among them; until istiod's first word, or a new certificate
 
     public CertificateRotator(IdentityOptions options, IstiodAccess istiod, Published<WorkloadSecrets> secrets, TrustBundle trust, Instruments use)
     {
@@ -166,7 +167,9 @@ internal sealed class CertificateRotator : IComponent, IDisposable
             if (reason.Length > 0) { _log.NotLoaded(_options.OutputDirectory!, reason); }
             return;
         }
-        _caRoots = found.RootsPem;
+        _caRoots = PemBundle.Common(found.RootsPem, found.ChainPem);
+        _rootsBefore = found.RootsPem;
+        if (_caRoots.Length == 0) { _caRoots = found.RootsPem; } // a chain without its root: which one that is cannot be told
         _schedule.Issued(found);
         _secrets.Set(found with { RootsPem = Merged(_trust.Anchors.Current) });
         if (!inherited) { _log.Loaded(_options.OutputDirectory!, GoDuration.Format(found.NotAfter - _time.GetUtcNow())); }
@@ -207,7 +210,7 @@ internal sealed class CertificateRotator : IComponent, IDisposable
     private WorkloadSecrets Secrets(CaResult result, KeyPair key)
     {
         using X509Certificate2 leaf = X509Certificate2.CreateFromPem(result.Chain[0]);
-        _caRoots = result.Chain[^1];
+        (_caRoots, _rootsBefore) = (result.Chain[^1], "");
         return new WorkloadSecrets(
             PemBundle.Concatenate(result.Chain), key.ToPem(_options.Pkcs8), Merged(_trust.Anchors.Current),
             leaf.NotBefore.ToUniversalTime(), leaf.NotAfter.ToUniversalTime(), _time.GetUtcNow(), leaf.SerialNumber);
@@ -225,5 +228,5 @@ internal sealed class CertificateRotator : IComponent, IDisposable
         await _files.WriteAsync(changed, CancellationToken.None);
     }
 
-    private string Merged(string? anchors) => PemBundle.Merge([_caRoots, anchors ?? "", .. _options.ExtraRoots]);
+    private string Merged(string? anchors) => PemBundle.Merge([_caRoots, anchors ?? _rootsBefore, .. _options.ExtraRoots]);
 }

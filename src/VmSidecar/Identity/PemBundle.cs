@@ -41,6 +41,14 @@ internal static class PemBundle
         return string.Join('\n', all);
     }
 
+    /// <summary>The certificates that both hold, in the form of <see cref="Merge"/>.</summary>
+    public static string Common(string bundle, string other)
+    {
+        X509Certificate2Collection first = Read(bundle, out _), second = Read(other, out _);
+        try { return Merge(first.Where(second.Contains).Select(c => c.ExportCertificatePem())); }
+        finally { foreach (X509Certificate2 certificate in first.Concat(second)) { certificate.Dispose(); } }
+    }
+
     /// <summary>Joins elements of a CA response, adding a line break only where an element lacks one.</summary>
     public static string Concatenate(IEnumerable<string> elements) => string.Concat(elements.Select(e => e.EndsWith('\n') ? e : e + "\n"));
 

@@ -55,12 +55,12 @@ internal sealed class RotatorBench : IAsyncDisposable
 
     public void WriteToken(string? token = null) => File.WriteAllText(Options.TokenFile!, token ?? Istiod.Tokens.Make(Some.Namespace, Some.Account));
 
-    /// <summary>A new process on the same disk; not started.</summary>
-    public void Boot()
+    /// <summary>A new process on the same disk; not started. With <paramref name="left"/> it takes the place of an agent that had that.</summary>
+    public void Boot(WorkloadSecrets? left = null)
     {
         (Log, Metrics, Secrets, Trust) = (new ListLog(), new MetricRegistry(), new Published<WorkloadSecrets>(), new TrustBundle());
         Access = new IstiodAccess(Options, Some.Xds(Istiod.Target), AgentTime, Log);
-        Rotator = new CertificateRotator(Options, Access, Secrets, Trust, Use);
+        Rotator = new CertificateRotator(Options, Access, Secrets, Trust, Use) { Estate = left };
     }
 
     public Task StartAsync() => Rotator.StartAsync(CancellationToken.None);

@@ -187,6 +187,33 @@ public sealed class RotatorTests
         Assert.Equal(1, bench.Calls);
     }
 
+    /// <summary>What istiod says first after the start counts, also when it is "none": until then peers of the other root stay trusted.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Anchors_withdrawn_while_the_agent_is_replaced_or_restarted_go_with_istiods_first_word(bool isReplaced)
+    {
+        await using RotatorBench bench = await RotatorBench.ProvisionedAsync();
+        bench.Options = bench.Options with { OutputDirectory = bench.Folder.At("out") };
+        Directory.CreateDirectory(bench.Options.OutputDirectory);
+        bench.Boot();
+        await bench.FirstAsync();
+        string extra = new FakeCa(bench.Time).RootsPem;
+        (_, Task changed) = bench.Secrets.Watch();
+        Assert.Null(bench.Trust.Accept([extra]));
+        await changed.WaitAsync(Test.Deadline);
+        await bench.StopAsync(); // which finishes the files
+        WorkloadSecrets left = bench.Secrets.Current!;
+        bench.Boot(isReplaced ? left : null);
+        WorkloadSecrets taken = await bench.FirstAsync();
+        Assert.Equal((left.Serial, PemBundle.Merge(bench.Istiod.RootsPem, extra)), (taken.Serial, taken.RootsPem));
+        (_, changed) = bench.Secrets.Watch();
+        Assert.Null(bench.Trust.Accept([]));
+        await changed.WaitAsync(Test.Deadline);
+        Assert.Equal((left.Serial, PemBundle.Merge(bench.Istiod.RootsPem)), (bench.Secrets.Current!.Serial, bench.Secrets.Current.RootsPem));
+        Assert.Equal(1, bench.Calls);
+    }
+
     [Fact]
     public async Task A_root_rollover_is_followed_without_losing_istiod()
     {
