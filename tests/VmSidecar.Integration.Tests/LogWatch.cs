@@ -16,11 +16,17 @@ internal sealed class LogWatch : ILoggerFactory
     public IReadOnlyList<string> Lines { get { lock (_gate) { return [.. _lines]; } } }
 
     /// <summary>The first line with <paramref name="text"/> in it.</summary>
-    public async Task<string> LineAsync(string text)
+    public Task<string> LineAsync(string text) => LineAsync($"with '{text}'", l => l.Contains(text, StringComparison.Ordinal));
+
+    /// <summary>The first warning or worse with <paramref name="text"/> in it, in letters of either case.</summary>
+    public Task<string> TroubleAsync(string text) =>
+        LineAsync($"of a warning or worse with '{text}'", l => (l.StartsWith("Warning", StringComparison.Ordinal) || l.StartsWith("Error", StringComparison.Ordinal)) && l.Contains(text, StringComparison.OrdinalIgnoreCase));
+
+    private async Task<string> LineAsync(string what, Func<string, bool> isIt)
     {
-        string? Found() => Lines.FirstOrDefault(l => l.Contains(text, StringComparison.Ordinal));
-        try { await _changed.UntilAsync(() => Found() is not null, text, Test.Deadline); }
-        catch (TimeoutException) { throw new TimeoutException($"no line with '{text}' in:\n{string.Join('\n', Lines)}"); }
+        string? Found() => Lines.FirstOrDefault(isIt);
+        try { await _changed.UntilAsync(() => Found() is not null, what, Test.Deadline); }
+        catch (TimeoutException) { throw new TimeoutException($"no line {what} in:\n{string.Join('\n', Lines)}"); }
         return Found()!;
     }
 

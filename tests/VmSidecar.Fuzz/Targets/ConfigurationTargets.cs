@@ -45,7 +45,7 @@ internal static class ConfigurationTargets
 
     private static void Settings(byte[] input)
     {
-        string folder = Directory.CreateTempSubdirectory("vmsidecar-fuzz-").FullName;
+        string folder = FuzzTargets.Folder();
         try
         {
             var paths = new HostPaths(folder);

@@ -97,7 +97,7 @@ internal static class DnsTargets
     private static void Kept(byte[] given)
     {
         byte[] input = [.. given];
-        string folder = Directory.CreateTempSubdirectory("vmsidecar-fuzz-").FullName;
+        string folder = FuzzTargets.Folder();
         try
         {
             var last = new LastTable(folder, TimeProvider.System, NullLogger.Instance);

@@ -35,7 +35,7 @@ internal static class WasmTargets
 
     private static void Download(byte[] input)
     {
-        string folder = Directory.CreateTempSubdirectory("vmsidecar-fuzz-").FullName, download = Path.Combine(folder, "in"), module = Path.Combine(folder, "out");
+        string folder = FuzzTargets.Folder(), download = Path.Combine(folder, "in"), module = Path.Combine(folder, "out");
         try
         {
             File.WriteAllBytes(download, input);

@@ -15,18 +15,11 @@ namespace VmSidecar.Tests.Wasm;
 public sealed class HostileRegistryTests : IAsyncLifetime
 {
     private const string Layer = "application/vnd.module.wasm.content.layer.v1+wasm";
-    private readonly string _folder = Directory.CreateTempSubdirectory("vsc-wasm-").FullName;
-    private readonly ManualTimeProvider _time = new();
-    private readonly ListLog _log = new();
-    private ModuleServer _server = null!;
+    private ModuleBench _bench = null!;
 
-    public async ValueTask InitializeAsync() => _server = await ModuleServer.StartAsync();
+    public async ValueTask InitializeAsync() => _bench = await ModuleBench.StartAsync();
 
-    public async ValueTask DisposeAsync()
-    {
-        await _server.DisposeAsync();
-        Directory.Delete(_folder, recursive: true);
-    }
+    public ValueTask DisposeAsync() => _bench.DisposeAsync();
 
     /// <summary>An answer without end: only a bound can end it.</summary>
     [Theory]
@@ -34,15 +27,15 @@ public sealed class HostileRegistryTests : IAsyncLifetime
     [InlineData("/v2/a/b/manifests/v1", 4, "its manifest")]
     public async Task An_endless_answer_is_cut_off(string path, int mebibytes, string what)
     {
-        if (path == "/token") { _server.Basic = "bWU6czNjcmV0"; }
-        _server.Scripts[path] = async http =>
+        if (path == "/token") { _bench.Server.Basic = "bWU6czNjcmV0"; }
+        _bench.Server.Scripts[path] = async http =>
         {
             byte[] piece = new byte[256 * 1024];
             piece.AsSpan().Fill((byte)' ');
             while (!http.RequestAborted.IsCancellationRequested) { await http.Response.Body.WriteAsync(piece, http.RequestAborted); }
         };
         Assert.Contains($"{what}", await RefusedAsync(Image("a/b:v1")), StringComparison.Ordinal);
-        Assert.Contains($"is larger than {mebibytes} MiB", _log.Lines[^1], StringComparison.Ordinal);
+        Assert.Contains($"is larger than {mebibytes} MiB", _bench.Log.Lines[^1], StringComparison.Ordinal);
     }
 
     [Theory]
@@ -50,8 +43,8 @@ public sealed class HostileRegistryTests : IAsyncLifetime
     [InlineData("/v2/a/b/manifests/v1", 5)]
     public async Task A_length_that_is_announced_too_large_is_not_waited_for(string path, int mebibytes)
     {
-        if (path == "/token") { _server.Basic = "bWU6czNjcmV0"; }
-        _server.Scripts[path] = async http =>
+        if (path == "/token") { _bench.Server.Basic = "bWU6czNjcmV0"; }
+        _bench.Server.Scripts[path] = async http =>
         {
             http.Response.ContentLength = mebibytes * 1024L * 1024;
             await http.Response.Body.FlushAsync(); // the head alone
@@ -94,9 +87,9 @@ public sealed class HostileRegistryTests : IAsyncLifetime
     [Fact]
     public async Task A_loop_of_redirects_ends()
     {
-        _server.Scripts["/loop"] = http => { http.Response.Redirect("/loop"); return Task.CompletedTask; };
-        Assert.Contains("answers 302", await RefusedAsync(Request("/loop")), StringComparison.Ordinal);
-        Assert.InRange(_server.Asked.Count, 2, 11);
+        _bench.Server.Scripts["/loop"] = http => { http.Response.Redirect("/loop"); return Task.CompletedTask; };
+        Assert.Contains("answers 302", await RefusedAsync(_bench.Request("/loop")), StringComparison.Ordinal);
+        Assert.InRange(_bench.Server.Asked.Count, 2, 11);
     }
 
     /// <summary>Nothing is connected to: neither after a redirect nor where the address stands in the plug-in, which a proxy would have connected to.</summary>
@@ -106,11 +99,11 @@ public sealed class HostileRegistryTests : IAsyncLifetime
     [InlineData("http://[::ffff:169.254.169.254]/m")]
     public async Task An_address_of_the_machines_identity_is_refused(string address)
     {
-        _server.Scripts["/away"] = http => { http.Response.Redirect(address); return Task.CompletedTask; };
-        Assert.Contains("are not fetched from link-local", await RefusedAsync(Request("/away")), StringComparison.Ordinal);
+        _bench.Server.Scripts["/away"] = http => { http.Response.Redirect(address); return Task.CompletedTask; };
+        Assert.Contains("are not fetched from link-local", await RefusedAsync(_bench.Request("/away")), StringComparison.Ordinal);
         Assert.Contains("are not fetched from link-local", await RefusedAsync(new WasmModuleRequest("f", address, "", TimeSpan.Zero)), StringComparison.Ordinal);
-        _server.Basic = "bWU6czNjcmV0";
-        _server.Scripts["/v2/a/b/manifests/v1"] = http =>
+        _bench.Server.Basic = "bWU6czNjcmV0";
+        _bench.Server.Scripts["/v2/a/b/manifests/v1"] = http =>
         {
             http.Response.StatusCode = 401;
             http.Response.Headers.WWWAuthenticate = $"Bearer realm=\"{address.Replace("http:", "https:", StringComparison.Ordinal)}\"";
@@ -128,31 +121,31 @@ public sealed class HostileRegistryTests : IAsyncLifetime
             await using (var zip = new GZipStream(output, CompressionLevel.SmallestSize, leaveOpen: true)) { await zip.WriteAsync(new byte[64 * 1024 * 1024]); }
             bomb = output.ToArray();
         }
-        _server.Push("a/b", "v1", (Layer, bomb));
-        using WasmModules modules = Make(o => o with { MaxBytes = 1024 * 1024 });
-        WasmModuleResult result = await modules.GetAsync(Image("a/b:v1"), CancellationToken.None).WaitAsync(Test.Deadline);
+        _bench.Server.Push("a/b", "v1", (Layer, bomb));
+        using WasmModules modules = _bench.Make(o => o with { MaxBytes = 1024 * 1024 });
+        WasmModuleResult result = await ModuleBench.GetAsync(modules, Image("a/b:v1"));
         Assert.Contains("larger than 1048576 bytes when unpacked", result.Error, StringComparison.Ordinal);
-        Assert.Empty(Directory.GetFiles(_folder, "*", SearchOption.AllDirectories));
+        Assert.Empty(_bench.Kept);
     }
 
     /// <summary>An agent that is killed leaves what it was downloading; a download of another agent's that is under way stays.</summary>
     [Fact]
     public async Task Downloads_that_were_never_finished_go_after_an_hour()
     {
-        _server.Files["/m"] = ModuleServer.Module;
-        using WasmModules modules = Make();
-        WasmModuleResult got = await modules.GetAsync(Request("/m"), CancellationToken.None).WaitAsync(Test.Deadline);
-        string folder = Path.GetDirectoryName(got.File!)!, other = Directory.CreateDirectory(Path.Combine(_folder, "other")).FullName;
+        _bench.Server.Files["/m"] = ModuleServer.Module;
+        using WasmModules modules = _bench.Make();
+        WasmModuleResult got = await ModuleBench.GetAsync(modules, _bench.Request("/m"));
+        string folder = Path.GetDirectoryName(got.File!)!, other = Directory.CreateDirectory(Path.Combine(_bench.Folder, "other")).FullName;
         string[] broken = [Path.Combine(folder, ".1.download"), Path.Combine(folder, ".1.download.module"), Path.Combine(other, ".2.download.module.plain")];
         foreach (string file in broken)
         {
             await File.WriteAllTextAsync(file, "half");
-            File.SetLastWriteTimeUtc(file, _time.GetUtcNow().UtcDateTime);
+            File.SetLastWriteTimeUtc(file, _bench.Time.GetUtcNow().UtcDateTime);
         }
-        _time.Advance(TimeSpan.FromMinutes(59));
+        _bench.Time.Advance(TimeSpan.FromMinutes(59));
         modules.Purge();
         Assert.All(broken, file => Assert.True(File.Exists(file)));
-        _time.Advance(TimeSpan.FromMinutes(2));
+        _bench.Time.Advance(TimeSpan.FromMinutes(2));
         modules.Purge();
         Assert.All(broken, file => Assert.False(File.Exists(file)));
         Assert.False(Directory.Exists(other));
@@ -161,21 +154,13 @@ public sealed class HostileRegistryTests : IAsyncLifetime
 
     private async Task<string> RefusedAsync(WasmModuleRequest request)
     {
-        using WasmModules modules = Make();
-        WasmModuleResult result = await modules.GetAsync(request, CancellationToken.None).WaitAsync(Test.Deadline);
+        using WasmModules modules = _bench.Make();
+        WasmModuleResult result = await ModuleBench.GetAsync(modules, request);
         Assert.Null(result.File);
-        Assert.Empty(Directory.GetFiles(_folder, "*", SearchOption.AllDirectories));
+        Assert.Empty(_bench.Kept);
         return result.Error;
     }
 
-    private WasmModules Make(Func<WasmOptions, WasmOptions>? change = null)
-    {
-        var options = new WasmOptions { Directory = _folder };
-        return new WasmModules(change?.Invoke(options) ?? options, new WasmMetrics(new MetricRegistry()), _time, _log.CreateLogger("wasm"));
-    }
-
-    private WasmModuleRequest Request(string path) => new("f", $"http://{_server.Host}{path}", "", TimeSpan.Zero);
-
     private WasmModuleRequest Image(string name) =>
-        new("f", $"oci://{_server.Host}/{name}", "", TimeSpan.Zero) { PullSecret = """{"auths":{"HOST":{"auth":"bWU6czNjcmV0"}}}""".Replace("HOST", _server.Host, StringComparison.Ordinal) };
+        _bench.Image(name) with { PullSecret = """{"auths":{"HOST":{"auth":"bWU6czNjcmV0"}}}""".Replace("HOST", _bench.Server.Host, StringComparison.Ordinal) };
 }

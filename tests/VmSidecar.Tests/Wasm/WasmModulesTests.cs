@@ -13,56 +13,48 @@ namespace VmSidecar.Tests.Wasm;
 /// <summary>Fetching and keeping modules against a real web server and registry (reference 03 §11).</summary>
 public sealed class WasmModulesTests : IAsyncLifetime
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("vsc-wasm-").FullName;
-    private readonly ManualTimeProvider _time = new();
-    private readonly ListLog _log = new();
-    private readonly MetricRegistry _metrics = new();
-    private ModuleServer _server = null!;
+    private ModuleBench _bench = null!;
 
-    public async ValueTask InitializeAsync() => _server = await ModuleServer.StartAsync();
+    public async ValueTask InitializeAsync() => _bench = await ModuleBench.StartAsync();
 
-    public async ValueTask DisposeAsync()
-    {
-        await _server.DisposeAsync();
-        Directory.Delete(_folder, recursive: true);
-    }
+    public ValueTask DisposeAsync() => _bench.DisposeAsync();
 
     [Fact]
     public async Task A_module_with_a_checksum_is_fetched_once_and_found_again_after_a_restart()
     {
-        _server.Files["/m"] = ModuleServer.Module;
-        using (WasmModules modules = Make())
+        _bench.Server.Files["/m"] = ModuleServer.Module;
+        using (WasmModules modules = _bench.Make())
         {
-            string file = await FileAsync(modules, Request("/m", ModuleServer.Sha(ModuleServer.Module)));
+            string file = await ModuleBench.FileAsync(modules, _bench.Request("/m", ModuleServer.Sha(ModuleServer.Module)));
             Assert.Equal(ModuleServer.Module, File.ReadAllBytes(file));
-            Assert.Equal(Path.Combine(_folder, ModuleServer.Sha(Encoding.UTF8.GetBytes(Url("/m"))), ModuleServer.Sha(ModuleServer.Module) + ".wasm"), file);
-            Assert.Equal(file, await FileAsync(modules, Request("/m", ModuleServer.Sha(ModuleServer.Module))));
+            Assert.Equal(Path.Combine(_bench.Folder, ModuleServer.Sha(Encoding.UTF8.GetBytes(_bench.Url("/m"))), ModuleServer.Sha(ModuleServer.Module) + ".wasm"), file);
+            Assert.Equal(file, await ModuleBench.FileAsync(modules, _bench.Request("/m", ModuleServer.Sha(ModuleServer.Module))));
         }
-        using (WasmModules again = Make()) { await FileAsync(again, Request("/m", ModuleServer.Sha(ModuleServer.Module))); }
-        Assert.Equal(["/m"], _server.Asked);
-        Assert.Equal(2, _metrics.Counter("wasm_cache_lookup_count", "", "hit=\"true\"").Value);
-        Assert.Equal(1, _metrics.Counter("wasm_remote_fetch_count", "", "result=\"success\"").Value);
-        Assert.Single(Directory.GetFiles(_folder, "*", SearchOption.AllDirectories)); // nothing is left of the download
+        using (WasmModules again = _bench.Make()) { await ModuleBench.FileAsync(again, _bench.Request("/m", ModuleServer.Sha(ModuleServer.Module))); }
+        Assert.Equal(["/m"], _bench.Server.Asked);
+        Assert.Equal(2, _bench.Metrics.Counter("wasm_cache_lookup_count", "", "hit=\"true\"").Value);
+        Assert.Equal(1, _bench.Metrics.Counter("wasm_remote_fetch_count", "", "result=\"success\"").Value);
+        Assert.Single(_bench.Kept); // nothing is left of the download
     }
 
     [Fact]
     public async Task A_damaged_file_of_an_earlier_run_is_fetched_again()
     {
-        _server.Files["/m"] = ModuleServer.Module;
+        _bench.Server.Files["/m"] = ModuleServer.Module;
         string file;
-        using (WasmModules modules = Make()) { file = await FileAsync(modules, Request("/m", ModuleServer.Sha(ModuleServer.Module))); }
+        using (WasmModules modules = _bench.Make()) { file = await ModuleBench.FileAsync(modules, _bench.Request("/m", ModuleServer.Sha(ModuleServer.Module))); }
         File.WriteAllBytes(file, [1, 2, 3]);
-        using WasmModules again = Make();
-        Assert.Equal(ModuleServer.Module, File.ReadAllBytes(await FileAsync(again, Request("/m", ModuleServer.Sha(ModuleServer.Module)))));
+        using WasmModules again = _bench.Make();
+        Assert.Equal(ModuleServer.Module, File.ReadAllBytes(await ModuleBench.FileAsync(again, _bench.Request("/m", ModuleServer.Sha(ModuleServer.Module)))));
     }
 
     [Theory, InlineData("gzip"), InlineData("tar"), InlineData("tgz")]
     public async Task A_module_in_an_archive_is_unpacked_and_its_own_checksum_counts(string form)
     {
         byte[] tar = ModuleServer.Tar(("README", [1]), ("./plugin.wasm", ModuleServer.Module));
-        _server.Files["/m"] = form switch { "gzip" => ModuleServer.Gzip(ModuleServer.Module), "tar" => tar, _ => ModuleServer.Gzip(tar) };
-        using WasmModules modules = Make();
-        Assert.Equal(ModuleServer.Module, File.ReadAllBytes(await FileAsync(modules, Request("/m", ModuleServer.Sha(ModuleServer.Module)))));
+        _bench.Server.Files["/m"] = form switch { "gzip" => ModuleServer.Gzip(ModuleServer.Module), "tar" => tar, _ => ModuleServer.Gzip(tar) };
+        using WasmModules modules = _bench.Make();
+        Assert.Equal(ModuleServer.Module, File.ReadAllBytes(await ModuleBench.FileAsync(modules, _bench.Request("/m", ModuleServer.Sha(ModuleServer.Module)))));
     }
 
     [Theory]
@@ -79,48 +71,48 @@ public sealed class WasmModulesTests : IAsyncLifetime
     [InlineData("oci://HOST/none:1", "answers 404")]
     public async Task What_cannot_be_had_says_why(string uri, string why)
     {
-        _server.Files["/text"] = "<html>"u8.ToArray();
-        _server.Files["/large"] = [.. ModuleServer.Module, .. new byte[2000]];
-        _server.Files["/bomb"] = ModuleServer.Gzip([.. ModuleServer.Module, .. new byte[2000]]);
-        _server.Files["/cut"] = ModuleServer.Gzip(ModuleServer.Module)[..12];
-        using WasmModules modules = Make(o => o with { MaxBytes = 1000, Blocked = [IPNetwork.Parse("127.0.0.2/32")] });
-        WasmModuleResult result = await modules.GetAsync(new WasmModuleRequest("f", uri.Replace("HOST", _server.Host, StringComparison.Ordinal), "", TimeSpan.Zero), CancellationToken.None).WaitAsync(Test.Deadline);
+        _bench.Server.Files["/text"] = "<html>"u8.ToArray();
+        _bench.Server.Files["/large"] = [.. ModuleServer.Module, .. new byte[2000]];
+        _bench.Server.Files["/bomb"] = ModuleServer.Gzip([.. ModuleServer.Module, .. new byte[2000]]);
+        _bench.Server.Files["/cut"] = ModuleServer.Gzip(ModuleServer.Module)[..12];
+        using WasmModules modules = _bench.Make(o => o with { MaxBytes = 1000, Blocked = [IPNetwork.Parse("127.0.0.2/32")] });
+        WasmModuleResult result = await modules.GetAsync(new WasmModuleRequest("f", uri.Replace("HOST", _bench.Server.Host, StringComparison.Ordinal), "", TimeSpan.Zero), CancellationToken.None).WaitAsync(Test.Deadline);
         Assert.Null(result.File);
         Assert.Contains(why, result.Error, StringComparison.Ordinal);
-        Assert.Empty(Directory.GetFiles(_folder, "*", SearchOption.AllDirectories));
+        Assert.Empty(_bench.Kept);
     }
 
     [Fact]
     public async Task A_redirect_does_not_lead_around_the_guard()
     {
-        _server.Redirect = "http://169.254.169.254/latest/meta-data";
-        using WasmModules modules = Make();
-        Assert.Contains("not fetched from link-local", (await modules.GetAsync(Request("/old"), CancellationToken.None).WaitAsync(Test.Deadline)).Error, StringComparison.Ordinal);
+        _bench.Server.Redirect = "http://169.254.169.254/latest/meta-data";
+        using WasmModules modules = _bench.Make();
+        Assert.Contains("not fetched from link-local", (await ModuleBench.GetAsync(modules, _bench.Request("/old"))).Error, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task Another_checksum_is_refused()
     {
-        _server.Files["/m"] = ModuleServer.Module;
-        using WasmModules modules = Make();
-        Assert.Contains("the filter says aaaa", (await modules.GetAsync(Request("/m", new string('a', 64)), CancellationToken.None).WaitAsync(Test.Deadline)).Error, StringComparison.Ordinal);
-        Assert.Equal(1, _metrics.Counter("wasm_remote_fetch_count", "", "result=\"checksum_mismatched\"").Value);
+        _bench.Server.Files["/m"] = ModuleServer.Module;
+        using WasmModules modules = _bench.Make();
+        Assert.Contains("the filter says aaaa", (await modules.GetAsync(_bench.Request("/m", new string('a', 64)), CancellationToken.None).WaitAsync(Test.Deadline)).Error, StringComparison.Ordinal);
+        Assert.Equal(1, _bench.Metrics.Counter("wasm_remote_fetch_count", "", "result=\"checksum_mismatched\"").Value);
     }
 
     [Fact]
     public async Task A_server_that_fails_is_asked_again_with_growing_pauses()
     {
-        _server.Files["/m"] = ModuleServer.Module;
-        _server.Failures = 2;
-        using WasmModules modules = Make();
-        Task<string> file = FileAsync(modules, Request("/m") with { Timeout = TimeSpan.FromMinutes(5) });
+        _bench.Server.Files["/m"] = ModuleServer.Module;
+        _bench.Server.Failures = 2;
+        using WasmModules modules = _bench.Make();
+        Task<string> file = ModuleBench.FileAsync(modules, _bench.Request("/m") with { Timeout = TimeSpan.FromMinutes(5) });
         foreach (double pause in new[] { 0.5, 1 })
         {
-            while (await _time.NextTimerAsync(Test.Deadline) != TimeSpan.FromSeconds(pause)) { } // the others are time limits
-            _time.Advance(TimeSpan.FromSeconds(pause));
+            while (await _bench.Time.NextTimerAsync(Test.Deadline) != TimeSpan.FromSeconds(pause)) { } // the others are time limits
+            _bench.Time.Advance(TimeSpan.FromSeconds(pause));
         }
         await file;
-        Assert.Equal(3, _server.Asked.Count);
+        Assert.Equal(3, _bench.Server.Asked.Count);
     }
 
     [Theory]
@@ -129,10 +121,10 @@ public sealed class WasmModulesTests : IAsyncLifetime
     [InlineData("Always", "v1", 1)]            // the plug-in has not changed
     public async Task Without_a_checksum_the_pull_policy_decides(string policy, string version, int fetches)
     {
-        _server.Files["/m"] = ModuleServer.Module;
-        using WasmModules modules = Make();
-        for (int i = 0; i < 2; i++) { await FileAsync(modules, Request("/m") with { PullPolicy = policy, Version = version }); }
-        Assert.Equal(fetches, _server.Asked.Count);
+        _bench.Server.Files["/m"] = ModuleServer.Module;
+        using WasmModules modules = _bench.Make();
+        for (int i = 0; i < 2; i++) { await ModuleBench.FileAsync(modules, _bench.Request("/m") with { PullPolicy = policy, Version = version }); }
+        Assert.Equal(fetches, _bench.Server.Asked.Count);
     }
 
     [Theory]
@@ -142,63 +134,63 @@ public sealed class WasmModulesTests : IAsyncLifetime
     public async Task The_three_kinds_of_image(string layer, bool packed)
     {
         byte[] bytes = packed ? ModuleServer.Gzip(ModuleServer.Tar(("plugin.wasm", ModuleServer.Module))) : ModuleServer.Module;
-        string digest = _server.Push("a/b", "v1", (layer, bytes));
-        using WasmModules modules = Make();
-        string file = await FileAsync(modules, Image("a/b:v1", digest));
+        string digest = _bench.Server.Push("a/b", "v1", (layer, bytes));
+        using WasmModules modules = _bench.Make();
+        string file = await ModuleBench.FileAsync(modules, _bench.Image("a/b:v1", digest));
         Assert.Equal(digest + ".wasm", Path.GetFileName(file));
         Assert.Equal(ModuleServer.Module, File.ReadAllBytes(file));
-        Assert.Contains("manifest", (await modules.GetAsync(Image("a/b:v2", ""), CancellationToken.None).WaitAsync(Test.Deadline)).Error, StringComparison.Ordinal);
+        Assert.Contains("manifest", (await ModuleBench.GetAsync(modules, _bench.Image("a/b:v2", ""))).Error, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task The_tag_latest_is_looked_up_again_but_its_layers_are_not_fetched_twice()
     {
-        _server.Push("a/b", "latest", ("application/vnd.module.wasm.content.layer.v1+wasm", ModuleServer.Module));
-        using WasmModules modules = Make();
-        Assert.Equal(await FileAsync(modules, Image("a/b", "")), await FileAsync(modules, Image("a/b", "")));
-        Assert.Equal(2, _server.Asked.Count(p => p.Contains("manifests", StringComparison.Ordinal)));
-        Assert.Single(_server.Asked, p => p.Contains("blobs", StringComparison.Ordinal));
+        _bench.Server.Push("a/b", "latest", ("application/vnd.module.wasm.content.layer.v1+wasm", ModuleServer.Module));
+        using WasmModules modules = _bench.Make();
+        Assert.Equal(await ModuleBench.FileAsync(modules, _bench.Image("a/b", "")), await ModuleBench.FileAsync(modules, _bench.Image("a/b", "")));
+        Assert.Equal(2, _bench.Server.Asked.Count(p => p.Contains("manifests", StringComparison.Ordinal)));
+        Assert.Single(_bench.Server.Asked, p => p.Contains("blobs", StringComparison.Ordinal));
     }
 
     [Fact]
     public async Task An_index_leads_to_an_image_and_a_digest_that_does_not_match_is_refused()
     {
-        string inner = _server.Push("a/b", "inner", ("application/vnd.module.wasm.content.layer.v1+wasm", ModuleServer.Module));
-        _server.Put("a/b", "v1", Encoding.UTF8.GetBytes($$"""{"manifests":[{"mediaType":"x","digest":"sha256:{{inner}}"}]}"""), "application/vnd.oci.image.index.v1+json");
-        using WasmModules modules = Make();
-        Assert.Equal(ModuleServer.Module, File.ReadAllBytes(await FileAsync(modules, Image("a/b:v1", ""))));
-        _server.Files["/v2/a/b/manifests/sha256:" + new string('b', 64)] = _server.Files["/v2/a/b/manifests/v1"];
-        Assert.Contains("the registry sent a manifest with digest", (await modules.GetAsync(Image("a/b@sha256:" + new string('b', 64), ""), CancellationToken.None).WaitAsync(Test.Deadline)).Error, StringComparison.Ordinal);
-        Assert.Contains("and the filter says", (await modules.GetAsync(Image("a/b:v1", new string('c', 64)), CancellationToken.None).WaitAsync(Test.Deadline)).Error, StringComparison.Ordinal);
+        string inner = _bench.Server.Push("a/b", "inner", ("application/vnd.module.wasm.content.layer.v1+wasm", ModuleServer.Module));
+        _bench.Server.Put("a/b", "v1", Encoding.UTF8.GetBytes($$"""{"manifests":[{"mediaType":"x","digest":"sha256:{{inner}}"}]}"""), "application/vnd.oci.image.index.v1+json");
+        using WasmModules modules = _bench.Make();
+        Assert.Equal(ModuleServer.Module, File.ReadAllBytes(await ModuleBench.FileAsync(modules, _bench.Image("a/b:v1", ""))));
+        _bench.Server.Files["/v2/a/b/manifests/sha256:" + new string('b', 64)] = _bench.Server.Files["/v2/a/b/manifests/v1"];
+        Assert.Contains("the registry sent a manifest with digest", (await modules.GetAsync(_bench.Image("a/b@sha256:" + new string('b', 64), ""), CancellationToken.None).WaitAsync(Test.Deadline)).Error, StringComparison.Ordinal);
+        Assert.Contains("and the filter says", (await modules.GetAsync(_bench.Image("a/b:v1", new string('c', 64)), CancellationToken.None).WaitAsync(Test.Deadline)).Error, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task The_pull_secret_opens_the_registry_and_is_never_logged()
     {
-        _server.Basic = Convert.ToBase64String("me:s3cret"u8);
-        _server.Push("a/b", "v1", ("application/vnd.module.wasm.content.layer.v1+wasm", ModuleServer.Module));
-        using WasmModules modules = Make();
-        string secret = """{"auths":{"HOST":{"username":"me","password":"s3cret"}}}""".Replace("HOST", _server.Host, StringComparison.Ordinal);
-        await FileAsync(modules, Image("a/b:v1", "") with { PullSecret = secret });
-        WasmModuleResult refused = await modules.GetAsync(Image("a/b:v2", "") with { PullSecret = secret.Replace("s3cret", "wr0ng", StringComparison.Ordinal) }, CancellationToken.None).WaitAsync(Test.Deadline);
+        _bench.Server.Basic = Convert.ToBase64String("me:s3cret"u8);
+        _bench.Server.Push("a/b", "v1", ("application/vnd.module.wasm.content.layer.v1+wasm", ModuleServer.Module));
+        using WasmModules modules = _bench.Make();
+        string secret = """{"auths":{"HOST":{"username":"me","password":"s3cret"}}}""".Replace("HOST", _bench.Server.Host, StringComparison.Ordinal);
+        await ModuleBench.FileAsync(modules, _bench.Image("a/b:v1", "") with { PullSecret = secret });
+        WasmModuleResult refused = await ModuleBench.GetAsync(modules, _bench.Image("a/b:v2", "") with { PullSecret = secret.Replace("s3cret", "wr0ng", StringComparison.Ordinal) });
         Assert.Contains("answers 403 when asked for a token", refused.Error, StringComparison.Ordinal);
-        Assert.DoesNotContain(_log.Lines, l => l.Contains("s3cret", StringComparison.Ordinal) || l.Contains("wr0ng", StringComparison.Ordinal) || l.Contains(_server.Basic, StringComparison.Ordinal));
+        Assert.DoesNotContain(_bench.Log.Lines, l => l.Contains("s3cret", StringComparison.Ordinal) || l.Contains("wr0ng", StringComparison.Ordinal) || l.Contains(_bench.Server.Basic, StringComparison.Ordinal));
     }
 
     [Fact]
     public async Task What_no_filter_has_used_for_a_day_is_deleted()
     {
-        _server.Files["/a"] = ModuleServer.Module;
-        _server.Files["/b"] = ModuleServer.Module;
+        _bench.Server.Files["/a"] = ModuleServer.Module;
+        _bench.Server.Files["/b"] = ModuleServer.Module;
         string a, b;
-        using (WasmModules modules = Make())
+        using (WasmModules modules = _bench.Make())
         {
-            a = await FileAsync(modules, Request("/a"));
-            b = await FileAsync(modules, Request("/b")); // the same filter: /a is not needed any more
-            _time.Advance(TimeSpan.FromHours(23));
+            a = await ModuleBench.FileAsync(modules, _bench.Request("/a"));
+            b = await ModuleBench.FileAsync(modules, _bench.Request("/b")); // the same filter: /a is not needed any more
+            _bench.Time.Advance(TimeSpan.FromHours(23));
             modules.Purge();
             Assert.True(File.Exists(a));
-            _time.Advance(TimeSpan.FromHours(2));
+            _bench.Time.Advance(TimeSpan.FromHours(2));
             modules.Purge();
         }
         Assert.False(Directory.Exists(Path.GetDirectoryName(a)));
@@ -210,29 +202,10 @@ public sealed class WasmModulesTests : IAsyncLifetime
     {
         using var silent = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
         silent.Start();
-        using WasmModules modules = Make();
+        using WasmModules modules = _bench.Make();
         Task<WasmModuleResult> result = modules.GetAsync(new WasmModuleRequest("f", $"http://{silent.LocalEndpoint}/m", "", TimeSpan.FromSeconds(7)), CancellationToken.None);
         await silent.AcceptTcpClientAsync().WaitAsync(Test.Deadline);
-        _time.Advance(TimeSpan.FromSeconds(7));
+        _bench.Time.Advance(TimeSpan.FromSeconds(7));
         Assert.Contains("it took longer than 7s", (await result.WaitAsync(Test.Deadline)).Error, StringComparison.Ordinal);
-    }
-
-    private WasmModules Make(Func<WasmOptions, WasmOptions>? change = null)
-    {
-        var options = new WasmOptions { Directory = _folder };
-        return new WasmModules(change?.Invoke(options) ?? options, new WasmMetrics(_metrics), _time, _log.CreateLogger("wasm"));
-    }
-
-    private string Url(string path) => $"http://{_server.Host}{path}";
-
-    private WasmModuleRequest Request(string path, string sha = "") => new("f", Url(path), sha, TimeSpan.Zero);
-
-    private WasmModuleRequest Image(string name, string sha) => new("f", $"oci://{_server.Host}/{name}", sha, TimeSpan.Zero);
-
-    private static async Task<string> FileAsync(WasmModules modules, WasmModuleRequest request)
-    {
-        WasmModuleResult result = await modules.GetAsync(request, CancellationToken.None).WaitAsync(Test.Deadline);
-        Assert.Equal("", result.Error);
-        return result.File!;
     }
 }
