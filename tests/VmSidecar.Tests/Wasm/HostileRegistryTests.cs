@@ -2,8 +2,6 @@ using System.IO.Compression;
 using System.Net;
 using System.Net.Sockets;
 
-using VmSidecar.Configuration;
-using VmSidecar.Metrics;
 using VmSidecar.TestKit;
 using VmSidecar.Wasm;
 

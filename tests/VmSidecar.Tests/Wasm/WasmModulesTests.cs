@@ -1,8 +1,6 @@
 using System.Net;
 using System.Text;
 
-using VmSidecar.Configuration;
-using VmSidecar.Metrics;
 using VmSidecar.TestKit;
 using VmSidecar.Wasm;
 
