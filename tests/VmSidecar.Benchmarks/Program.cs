@@ -10,7 +10,7 @@ return args switch
     ["dns-start", .. string[] rest] => DnsStart.Run(rest),
     ["dns-silent", .. string[] rest] => await DnsSilent.RunAsync(rest),
     ["dns-load", .. string[] rest] => DnsLoad.Run(rest),
-    ["dns-swap", .. string[] rest] => DnsSwap.Run(rest),
+    ["dns-swap", .. string[] rest] => await DnsSwap.RunAsync(rest),
     ["iptables", ..] => await CaptureBench.RunAsync(),
     ["dns-table", .. string[] rest] => DnsTable.Run(rest),
     ["xds", .. string[] rest] => await RelayBenchmark.RunAsync(rest),

@@ -26,15 +26,27 @@ internal sealed class DnsCommand(DnsOptions options, Func<string, string, Cancel
     /// <summary>0 when some name was answered with records, 1 when none was, 78 when the question is no question.</summary>
     public async Task<int> RunAsync(string name, string type, CancellationToken stop)
     {
-        (DnsSnapshot snapshot, ResolvConf conf) = LoadState();
-        IReadOnlyList<byte[]> candidates = NameExplanation.Candidates(name, snapshot.Search);
+        (DnsState state, ResolvConf conf) = LoadState();
+        IReadOnlyList<byte[]> candidates = Candidates(name, state);
         if (candidates.Count == 0) { return Refuse($"'{name}' is not a DNS name. Labels have 1 to 63 characters, the whole at most 253"); }
         if (!DnsType.TryParse(type, out ushort number)) { return Refuse($"'{type}' is not a record type. Use A, AAAA, PTR, SRV, TXT, MX, CNAME, NS, SOA, HTTPS or TYPE with a number"); }
         foreach (byte[] candidate in candidates)
         {
-            if (await ExplainAsync(candidate, number, snapshot, conf, stop)) { return 0; }
+            if (await ExplainAsync(candidate, number, Why(candidate, number, state), conf, stop)) { return 0; }
         }
         return 1;
+    }
+
+    private static IReadOnlyList<byte[]> Candidates(string name, DnsState state)
+    {
+        using SnapshotUse use = state.Use();
+        return NameExplanation.Candidates(name, use.Snapshot.Search);
+    }
+
+    private static string Why(byte[] name, ushort type, DnsState state)
+    {
+        using SnapshotUse use = state.Use();
+        return NameExplanation.For(use.Snapshot, name, type);
     }
 
     private int Refuse(string problem)
@@ -43,11 +55,10 @@ internal sealed class DnsCommand(DnsOptions options, Func<string, string, Cancel
         return 78;
     }
 
-    private async Task<bool> ExplainAsync(byte[] name, ushort type, DnsSnapshot snapshot, ResolvConf conf, CancellationToken stop)
+    private async Task<bool> ExplainAsync(byte[] name, ushort type, string why, ResolvConf conf, CancellationToken stop)
     {
         output.WriteLine($"{WireName.ToText(name)} {DnsType.ToText(type)}");
         // 1
-        string why = NameExplanation.For(snapshot, name, type);
         output.WriteLine($"  why       {why}");
         bool goesUpstream = why.Contains("upstream", StringComparison.Ordinal);
         JsonObject? told = goesUpstream ? await report(WireName.ToText(name), DnsType.ToText(type), stop) : null; // first: the next question changes the cache
@@ -99,7 +110,7 @@ internal sealed class DnsCommand(DnsOptions options, Func<string, string, Cancel
     }
 
     /// <summary>What the agent has: its last table, its virtual IPs and the resolv.conf it follows.</summary>
-    private (DnsSnapshot Snapshot, ResolvConf Conf) LoadState()
+    private (DnsState State, ResolvConf Conf) LoadState()
     {
         var scope = new NameScope(options.Namespace, options.Domain, options.Compat110);
         var state = new DnsState(scope);
@@ -107,14 +118,14 @@ internal sealed class DnsCommand(DnsOptions options, Func<string, string, Cancel
         try { conf = ResolvConf.Parse(File.ReadAllText(options.ResolvConf)); }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException) { output.WriteLine($"cannot read {options.ResolvConf}: {e.Message}"); }
         state.UseSearch(conf.SearchNames);
-        if (new LastTable(options.StateDirectory, time, NullLogger.Instance).Load() is { } last && NameTableBuilder.FromNds(last.Table, scope, out _) is { } table)
+        if (new LastTable(options.StateDirectory, time, NullLogger.Instance).Load() is { } last && NameTableBuilder.FromNds(last.Table.Bytes, scope, out _) is { } table)
         {
             state.UseNames(table);
             output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"name table: {table.Hosts.Count} hosts, from istiod at {last.Taken:yyyy-MM-dd HH:mm:ss}Z"));
         }
         else { output.WriteLine($"name table: none in {options.StateDirectory} (none received yet, or it may not be read by this user)"); }
         new VirtualIps(options, state, time, NullLogger.Instance).LoadLast();
-        return (state.Current, conf);
+        return (state, conf);
     }
 
     private static byte[] MakeQuery(byte[] name, ushort type)

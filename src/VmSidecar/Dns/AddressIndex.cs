@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using VmSidecar.Wire.Dns;
 
@@ -7,7 +8,7 @@ namespace VmSidecar.Dns;
 /// <summary>Finds hosts by address, for PTR. Filled by <see cref="NameTableBuilder"/>, then never written to again; read without a lock and without allocation.</summary>
 internal sealed class AddressIndex(HostRecords records, int capacity)
 {
-    private Place[] _places = new Place[(int)BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(capacity + capacity / 2L, 8, 1 << 30))];
+    private TableMemory _memory = Room((int)BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(capacity + capacity / 2L, 8, 1 << 27)));
     private int _count;
 
     /// <summary>The host an address belongs to.</summary>
@@ -15,7 +16,8 @@ internal sealed class AddressIndex(HostRecords records, int capacity)
     {
         host = default;
         if (_count == 0) { return false; }
-        Place place = _places[Probe(address)];
+        Span<Place> places = Places;
+        Place place = places[Probe(places, address)];
         if (place.Host == 0) { return false; }
         host = records.Host(place.Host);
         return true;
@@ -24,8 +26,9 @@ internal sealed class AddressIndex(HostRecords records, int capacity)
     /// <summary>The place of the host with this address, to be written when another should have it; 0: none yet, and <paramref name="bytes"/>, the place of the address, is kept with it. Valid until the next call.</summary>
     public ref int HostAt(int bytes, int length)
     {
-        if (4L * (_count + 1) > 3L * _places.Length) { Grow(); }
-        ref Place place = ref _places[Probe(Key(bytes, length))];
+        if (4L * (_count + 1) > 3L * Places.Length) { Grow(); }
+        Span<Place> places = Places;
+        ref Place place = ref places[Probe(places, Key(bytes, length))];
         if (place.Host == 0)
         {
             _count++;
@@ -34,24 +37,32 @@ internal sealed class AddressIndex(HostRecords records, int capacity)
         return ref place.Host;
     }
 
+    public void Free() => _memory.Free();
+
+    private Span<Place> Places => MemoryMarshal.Cast<byte, Place>(_memory.Span);
+
+    private static TableMemory Room(int places) => new(checked(places * Unsafe.SizeOf<Place>()));
+
     private UInt128 Key(int bytes, int length) => MeshAddress.Key(records.Bytes(bytes, length));
 
-    private int Probe(UInt128 address)
+    private int Probe(ReadOnlySpan<Place> places, UInt128 address)
     {
         ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<UInt128>(in address));
-        int mask = _places.Length - 1, i = WireNameComparer.Instance.GetHashCode(bytes) & mask;
-        while (_places[i].Host != 0 && Key(_places[i].Address, _places[i].Length) != address) { i = (i + 1) & mask; }
+        int mask = places.Length - 1, i = WireNameComparer.Instance.GetHashCode(bytes) & mask;
+        while (places[i].Host != 0 && Key(places[i].Address, places[i].Length) != address) { i = (i + 1) & mask; }
         return i;
     }
 
     private void Grow()
     {
-        Place[] old = _places;
-        _places = new Place[checked(2 * old.Length)];
-        foreach (Place place in old)
+        TableMemory old = _memory;
+        _memory = Room(checked(2 * Places.Length));
+        Span<Place> places = Places;
+        foreach (Place place in MemoryMarshal.Cast<byte, Place>(old.Span))
         {
-            if (place.Host != 0) { _places[Probe(Key(place.Address, place.Length))] = place; }
+            if (place.Host != 0) { places[Probe(places, Key(place.Address, place.Length))] = place; }
         }
+        old.Free();
     }
 
     private struct Place

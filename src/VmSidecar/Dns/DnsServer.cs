@@ -73,7 +73,7 @@ internal sealed class DnsServer : IComponent, IReplaceable
     public Forwarder Upstreams => _forwarder;
 
     /// <summary>The newest name table for <c>/debug/ndsz</c>; null before the first.</summary>
-    public string? TableJson() => Names.Received.Current is { } receipt ? NameTableJson.Write(receipt.Table, _state.Scope) : null;
+    public string? TableJson() => Names.Json();
 
     /// <summary>What the cache and the servers have to say of a name.</summary>
     public NameReport Report { get; }

@@ -1,10 +1,12 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using VmSidecar.Wire.Dns;
 
 namespace VmSidecar.Dns;
 
 /// <summary>
-/// Finds records by name: one array of hashes and places, probed in line. Filled by <see cref="NameTableBuilder"/>, then never written to again; read
+/// Finds records by name: hashes and places in one piece of memory, probed in line. Filled by <see cref="NameTableBuilder"/>, then never written to again; read
 /// without a lock and without allocation.
 /// </summary>
 /// <param name="records">Where the records lie.</param>
@@ -12,7 +14,7 @@ namespace VmSidecar.Dns;
 /// <param name="capacity">Names expected; it grows.</param>
 internal sealed class HostIndex(HostRecords records, int skip, int capacity)
 {
-    private Place[] _places = new Place[SizeFor(capacity)];
+    private TableMemory _memory = Room(SizeFor(capacity));
 
     /// <summary>Names in it.</summary>
     public int Count { get; private set; }
@@ -22,7 +24,8 @@ internal sealed class HostIndex(HostRecords records, int skip, int capacity)
     {
         host = default;
         if (Count == 0) { return false; }
-        int at = _places[Probe(name, Hash(name))].At;
+        Span<Place> places = Places;
+        int at = places[Probe(places, name, Hash(name))].At;
         if (at == 0) { return false; }
         host = records.Host(at);
         return true;
@@ -33,9 +36,10 @@ internal sealed class HostIndex(HostRecords records, int skip, int capacity)
     /// <summary>The place of a name's record, to be written; 0: not there yet. Valid until the next call.</summary>
     public ref int At(ReadOnlySpan<byte> name)
     {
-        if (4L * (Count + 1) > 3L * _places.Length) { Grow(); } // a quarter stays empty: probes end soon
+        if (4L * (Count + 1) > 3L * Places.Length) { Grow(); } // a quarter stays empty: probes end soon
+        Span<Place> places = Places;
         uint hash = Hash(name);
-        ref Place place = ref _places[Probe(name, hash)];
+        ref Place place = ref places[Probe(places, name, hash)];
         if (place.At == 0)
         {
             Count++;
@@ -46,32 +50,40 @@ internal sealed class HostIndex(HostRecords records, int skip, int capacity)
 
     public Enumerator GetEnumerator() => new(this);
 
+    public void Free() => _memory.Free();
+
+    private Span<Place> Places => MemoryMarshal.Cast<byte, Place>(_memory.Span);
+
+    private static TableMemory Room(int places) => new(checked(places * Unsafe.SizeOf<Place>()));
+
     private static uint Hash(ReadOnlySpan<byte> name) => (uint)WireNameComparer.Instance.GetHashCode(name);
 
-    private static int SizeFor(int names) => (int)BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(names + names / 2L, 8, 1 << 30));
+    private static int SizeFor(int names) => (int)BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(names + names / 2L, 8, 1 << 27));
 
-    private int Probe(ReadOnlySpan<byte> name, uint hash)
+    private int Probe(ReadOnlySpan<Place> places, ReadOnlySpan<byte> name, uint hash)
     {
-        int mask = _places.Length - 1, i = (int)hash & mask;
-        for (; _places[i].At != 0; i = (i + 1) & mask)
+        int mask = places.Length - 1, i = (int)hash & mask;
+        for (; places[i].At != 0; i = (i + 1) & mask)
         {
-            if (_places[i].Hash == hash && records.Name(_places[i].At)[skip..].SequenceEqual(name)) { break; }
+            if (places[i].Hash == hash && records.Name(places[i].At)[skip..].SequenceEqual(name)) { break; }
         }
         return i;
     }
 
     private void Grow()
     {
-        Place[] old = _places;
-        _places = new Place[checked(2 * old.Length)];
-        int mask = _places.Length - 1;
-        foreach (Place place in old)
+        TableMemory old = _memory;
+        _memory = Room(checked(2 * Places.Length));
+        Span<Place> places = Places;
+        int mask = places.Length - 1;
+        foreach (Place place in MemoryMarshal.Cast<byte, Place>(old.Span))
         {
             if (place.At == 0) { continue; }
             int i = (int)place.Hash & mask;
-            while (_places[i].At != 0) { i = (i + 1) & mask; }
-            _places[i] = place;
+            while (places[i].At != 0) { i = (i + 1) & mask; }
+            places[i] = place;
         }
+        old.Free();
     }
 
     private struct Place
@@ -83,16 +95,17 @@ internal sealed class HostIndex(HostRecords records, int skip, int capacity)
     /// <summary>Walks the names in no particular order.</summary>
     public ref struct Enumerator(HostIndex index)
     {
+        private readonly ReadOnlySpan<Place> _places = index.Places;
         private int _next = -1;
 
         /// <summary>The name a host is listed under, and the host.</summary>
-        public readonly HostEntry Current => new(index.Records, index._places[_next].At);
+        public readonly HostEntry Current => new(index.Records, _places[_next].At);
 
         public bool MoveNext()
         {
-            while (++_next < index._places.Length)
+            while (++_next < _places.Length)
             {
-                if (index._places[_next].At != 0) { return true; }
+                if (_places[_next].At != 0) { return true; }
             }
             return false;
         }

@@ -3,8 +3,7 @@ using System.Runtime.InteropServices;
 namespace VmSidecar.Dns;
 
 /// <summary>
-/// The hosts of one table, one behind another in one array: a table of 100,000 hosts is a handful of objects to the collector, which would else copy and
-/// mark some hundred thousand while queries wait. Filled by <see cref="NameTableBuilder"/>, then never written to again. A record: what it is (one byte),
+/// The hosts of one table, one behind another in one piece of memory: a table of 100,000 hosts is a handful of objects to the collector, and no work. Filled by <see cref="NameTableBuilder"/>, then never written to again. A record: what it is (one byte),
 /// length of the name (one), of the IPv4 and of the IPv6 addresses (four each; an alias has the place of its host instead), the name, the addresses.
 /// </summary>
 /// <param name="size">Bytes it will need, as far as one can tell; it grows.</param>
@@ -13,7 +12,7 @@ internal sealed class HostRecords(int size)
     private const int Head = 10, SourceBits = 3;
     private const byte ShortNames = 4, Alias = 8;
 
-    private byte[] _bytes = GC.AllocateUninitializedArray<byte>(Math.Max(size, 64));
+    private readonly TableMemory _bytes = new(Math.Max(size, 64));
     private int _end = 1; // no record is at 0: an index has that for an empty place
 
     /// <summary>Appends a host and returns its place.</summary>
@@ -42,38 +41,38 @@ internal sealed class HostRecords(int size)
     }
 
     /// <summary>The name a record is listed under: the host's, or the alias.</summary>
-    public ReadOnlySpan<byte> Name(int at) => _bytes.AsSpan(at + Head, _bytes[at + 1]);
+    public ReadOnlySpan<byte> Name(int at) => Name(_bytes.Span, at);
 
     /// <summary>True for another name of a host.</summary>
-    public bool IsAlias(int at) => _bytes[at] == Alias;
+    public bool IsAlias(int at) => _bytes.Span[at] == Alias;
 
     /// <summary>The host of a record, also of an alias.</summary>
     public NamedHost Host(int at)
     {
-        ReadOnlySpan<byte> record = _bytes.AsSpan(at);
-        if (record[0] == Alias) { record = _bytes.AsSpan(MemoryMarshal.Read<int>(record[2..])); }
+        ReadOnlySpan<byte> bytes = _bytes.Span, record = bytes[at..];
+        if (record[0] == Alias) { record = bytes[MemoryMarshal.Read<int>(record[2..])..]; }
         int name = record[1], v4 = MemoryMarshal.Read<int>(record[2..]), v6 = MemoryMarshal.Read<int>(record[6..]);
         ReadOnlySpan<byte> rest = record.Slice(Head, name + v4 + v6);
         return new(rest[..name], rest.Slice(name, v4), rest[(name + v4)..], (HostSource)(record[0] & SourceBits), (record[0] & ShortNames) != 0);
     }
 
     /// <summary>The bytes of one address that lies in a record.</summary>
-    public ReadOnlySpan<byte> Bytes(int at, int length) => _bytes.AsSpan(at, length);
+    public ReadOnlySpan<byte> Bytes(int at, int length) => _bytes.Span.Slice(at, length);
 
     /// <summary>Where the addresses of the host at <paramref name="host"/> (no alias) begin.</summary>
-    public int Addresses(int host) => host + Head + _bytes[host + 1];
+    public int Addresses(int host) => host + Head + _bytes.Span[host + 1];
+
+    public void Free() => _bytes.Free();
+
+    private static ReadOnlySpan<byte> Name(ReadOnlySpan<byte> bytes, int at) => bytes.Slice(at + Head, bytes[at + 1]);
 
     private Span<byte> Room(int length, out int at)
     {
         int needed = checked(_end + length);
-        if (needed > _bytes.Length)
-        {
-            byte[] more = GC.AllocateUninitializedArray<byte>((int)Math.Min(Math.Max(needed, 3L * _bytes.Length / 2), Array.MaxLength));
-            _bytes.AsSpan(0, _end).CopyTo(more);
-            _bytes = more;
-        }
+        int room = _bytes.Span.Length;
+        if (needed > room) { _bytes.Grow((int)Math.Min(Math.Max(needed, 3L * room / 2), Array.MaxLength)); }
         at = _end;
         _end = needed;
-        return _bytes.AsSpan(at, length);
+        return _bytes.Span.Slice(at, length);
     }
 }

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 using VmSidecar.Linux.Files;
 
 namespace VmSidecar.Dns;
@@ -19,42 +20,56 @@ internal sealed class LastTable(string stateDirectory, TimeProvider time, ILogge
 
     private static ReadOnlySpan<byte> Magic => "VMSNDS1\n"u8;
 
-    /// <summary>The table and when it came from istiod; null when there is none to be had.</summary>
-    public (byte[] Table, DateTimeOffset Taken)? Load()
+    /// <summary>The table, which is the caller's then, and when it came from istiod; null when there is none to be had.</summary>
+    public (SentTable Table, DateTimeOffset Taken)? Load()
     {
+        SentTable? table = null;
         try
         {
             if (!File.Exists(Path)) { return null; }
-            if (new FileInfo(Path).Length is < HeadSize or > MaxSize) { DnsLog.DamagedTable(log, Path); return null; }
-            byte[] content = File.ReadAllBytes(Path);
-            byte[] table = content[HeadSize..];
-            bool good = content.AsSpan().StartsWith(Magic) && SHA256.HashData(table).AsSpan().SequenceEqual(content.AsSpan(16, SHA256.HashSizeInBytes));
-            if (good) { return (table, DateTimeOffset.FromUnixTimeSeconds(Math.Clamp(BinaryPrimitives.ReadInt64BigEndian(content.AsSpan(8)), 0, 253402300799))); }
+            using SafeFileHandle file = File.OpenHandle(Path);
+            long length = RandomAccess.GetLength(file);
+            if (length is < HeadSize or > MaxSize) { DnsLog.DamagedTable(log, Path); return null; }
+            byte[] head = new byte[HeadSize];
+            table = new((int)length - HeadSize);
+            bool good = Fill(file, head, 0) && Fill(file, table.Bytes, HeadSize) && head.AsSpan().StartsWith(Magic) && SHA256.HashData(table.Bytes).AsSpan().SequenceEqual(head.AsSpan(16));
+            if (good) { return (table, DateTimeOffset.FromUnixTimeSeconds(Math.Clamp(BinaryPrimitives.ReadInt64BigEndian(head.AsSpan(8)), 0, 253402300799))); }
             DnsLog.DamagedTable(log, Path);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or InsufficientMemoryException)
         {
             DnsLog.UnreadableTable(log, Path, e.Message);
         }
+        table?.Leave();
         return null;
     }
 
     /// <summary>Replaces the file in one step. A full or read-only disk costs a warning, not the table in use.</summary>
-    public async Task SaveAsync(byte[] table, CancellationToken stop)
+    public async Task SaveAsync(ReadOnlyMemory<byte> table, CancellationToken stop)
     {
-        byte[] content = new byte[HeadSize + table.Length];
-        Magic.CopyTo(content);
-        BinaryPrimitives.WriteInt64BigEndian(content.AsSpan(8), time.GetUtcNow().ToUnixTimeSeconds());
-        SHA256.HashData(table, content.AsSpan(16));
-        table.CopyTo(content, HeadSize);
+        byte[] head = new byte[HeadSize];
+        Magic.CopyTo(head);
+        BinaryPrimitives.WriteInt64BigEndian(head.AsSpan(8), time.GetUtcNow().ToUnixTimeSeconds());
+        SHA256.HashData(table.Span, head.AsSpan(16));
         try
         {
             Directory.CreateDirectory(stateDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            await AtomicFile.WriteAsync(Path, content, Mode, stop);
+            await AtomicFile.WriteAsync(Path, [head, table], Mode, stop);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             DnsLog.UnwritableTable(log, Path, e.Message);
         }
+    }
+    private static bool Fill(SafeFileHandle file, Span<byte> bytes, long at)
+    {
+        while (!bytes.IsEmpty)
+        {
+            int read = RandomAccess.Read(file, bytes, at);
+            if (read == 0) { return false; } // it became shorter
+            bytes = bytes[read..];
+            at += read;
+        }
+        return true;
     }
 }

@@ -5,19 +5,22 @@ namespace VmSidecar.Dns;
 /// <summary>
 /// An immutable table of hosts, asked by wire name. Short names, search domains and wildcards are worked out from the queried name
 /// instead of being stored. Made by <see cref="NameTableBuilder"/>; swapped as a whole; read without a lock and without allocation.
+/// A large one lies outside the managed heap and is freed when the last who uses it leaves: what it gives (spans) is good until then.
 /// </summary>
-internal sealed class NameTable
+internal sealed class NameTable : Counted
 {
     /// <summary>A name and a joined form of it. What <see cref="Find"/> needs as scratch.</summary>
     public const int ScratchSize = 2 * WireName.MaxLength;
 
     private readonly NameScope _scope;
+    private readonly HostRecords _records;
     private readonly AddressIndex _byAddress;
     private readonly int _shortLabels; // most labels any shortname.namespace has: longer names need not be tried
 
-    public NameTable(NameScope scope, HostIndex hosts, HostIndex wildcards, AddressIndex byAddress, int shortLabels)
+    public NameTable(NameScope scope, HostRecords records, HostIndex hosts, HostIndex wildcards, AddressIndex byAddress, int shortLabels)
     {
         _scope = scope;
+        _records = records;
         Hosts = hosts;
         Wildcards = wildcards;
         _byAddress = byAddress;
@@ -31,7 +34,11 @@ internal sealed class NameTable
     public HostIndex Wildcards { get; }
 
     /// <summary>A table without hosts.</summary>
-    public static NameTable Empty(NameScope scope) => new NameTableBuilder(scope, 0, 0).Build();
+    public static NameTable Empty(NameScope scope)
+    {
+        using var builder = new NameTableBuilder(scope, 0, 0);
+        return builder.Build();
+    }
 
     /// <summary>
     /// Finds a lower-case wire name: 1 as it is, 2 below a search domain, 3 below a wildcard, the longest first (an expanded wildcard counts with its search domain).
@@ -66,6 +73,14 @@ internal sealed class NameTable
 
     /// <summary>The host an address belongs to, for PTR.</summary>
     public bool TryFindAddress(UInt128 address, out NamedHost host) => _byAddress.TryFind(address, out host);
+
+    protected override void Free()
+    {
+        Hosts.Free();
+        Wildcards.Free();
+        _byAddress.Free();
+        _records.Free();
+    }
 
     /// <summary>A name as it is listed, or as a short name of a host in the cluster's own domain: S.N, S.N.svc, and S in the own namespace.</summary>
     private bool FindName(ReadOnlySpan<byte> name, Span<byte> scratch, out NamedHost host, out bool isShort)

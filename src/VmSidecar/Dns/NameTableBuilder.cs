@@ -6,8 +6,9 @@ namespace VmSidecar.Dns;
 /// <summary>
 /// Makes a <see cref="NameTable"/>, independent of the order in which hosts are added. Precedence for one name: a host listed under it,
 /// then a service's short name, then a pod's; among hosts, Kubernetes before External. Single use.
+/// Its memory goes to the table; of a builder that makes none, <see cref="Dispose"/> frees it.
 /// </summary>
-internal sealed class NameTableBuilder
+internal sealed class NameTableBuilder : IDisposable
 {
     private readonly NameScope _scope;
     private readonly HostRecords _records;
@@ -15,7 +16,9 @@ internal sealed class NameTableBuilder
     private readonly HostIndex _wildcards;
     private readonly List<(int Alias, int Host)> _aliases = [];
     private readonly AddressParser _addresses;
+    private AddressIndex? _byAddress;
     private int _shortLabels;
+    private bool _given;
 
     /// <param name="scope">What short names are relative to.</param>
     /// <param name="hosts">Hosts expected.</param>
@@ -32,7 +35,7 @@ internal sealed class NameTableBuilder
     /// <summary>Builds from an encoded NameTable; null with the reason when the bytes are broken.</summary>
     public static NameTable? FromNds(ReadOnlySpan<byte> message, NameScope scope, out string? problem)
     {
-        var builder = new NameTableBuilder(scope, message.Length / 96, message.Length / 8 * 7); // a record is shorter than its entry, but for IPv6 hosts with short names
+        using var builder = new NameTableBuilder(scope, message.Length / 96, message.Length / 8 * 7); // a record is shorter than its entry, but for IPv6 hosts with short names
         var reader = new NdsReader(message);
         while (reader.TryReadHost(out NdsHost host)) { builder.Add(host); }
         problem = reader.IsBroken ? "proto: cannot parse invalid wire-format data" : null;
@@ -75,13 +78,25 @@ internal sealed class NameTableBuilder
             ref int at = ref _hosts.At(_records.Name(alias));
             if (at == 0) { at = alias; }
         }
-        return new(_scope, _hosts, _wildcards, ByAddress(), _shortLabels);
+        _byAddress = new(_records, _hosts.Count);
+        FindAddresses(_byAddress);
+        _given = true;
+        return new(_scope, _records, _hosts, _wildcards, _byAddress, _shortLabels);
+    }
+
+    /// <summary>Frees what no table was made of.</summary>
+    public void Dispose()
+    {
+        if (_given) { return; }
+        _hosts.Free();
+        _wildcards.Free();
+        _byAddress?.Free();
+        _records.Free();
     }
 
     /// <summary>Names for PTR: only of hosts that exist nowhere else, or whose address does; a public address keeps its public name.</summary>
-    private AddressIndex ByAddress()
+    private void FindAddresses(AddressIndex found)
     {
-        var found = new AddressIndex(_records, _hosts.Count);
         foreach (HostEntry entry in _hosts)
         {
             NamedHost host = entry.Host;
@@ -90,7 +105,6 @@ internal sealed class NameTableBuilder
             for (int i = 0; i < host.V4.Length; i += 4) { KeepAddress(found, entry.At, at + i, 4); }
             for (int i = 0; i < host.V6.Length; i += 16) { KeepAddress(found, entry.At, at + host.V4.Length + i, 16); }
         }
-        return found;
     }
 
     private void KeepAddress(AddressIndex found, int at, int bytes, int length)

@@ -4,13 +4,15 @@ using VmSidecar.Lifecycle;
 
 namespace VmSidecar.Dns;
 
-/// <summary>Takes istiod's tables: builds, swaps in, keeps the last on disk. Owned by <see cref="DnsServer"/>; <see cref="Accept"/> has one caller, the relay.</summary>
+/// <summary>
+/// Takes istiod's tables: builds, swaps in, keeps the last on disk. A table of any size passes without large objects on the managed heap, for which the collector
+/// would stop the queries. Owned by <see cref="DnsServer"/>; <see cref="Accept"/> has one caller, the relay.
+/// </summary>
 internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTable last, TimeProvider time, ILogger log) : INameTableSink
 {
     // one table waits at most: only the newest matters, and the writer of the channel never blocks
-    private readonly Channel<byte[]> _toSave = Channel.CreateBounded<byte[]>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true });
+    private readonly Channel<SentTable> _toSave = Channel.CreateBounded<SentTable>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true }, dropped => dropped.Leave());
     private readonly Published<NameTableReceipt> _received = new();
-    private byte[] _lastBytes = [];
 
     /// <summary>Called after each swap, true for the table from disk: what depends on the names looks again.</summary>
     public Action<bool> Changed { get; init; } = _ => { };
@@ -20,12 +22,18 @@ internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTabl
 
     public string? Accept(ReadOnlySpan<byte> nameTable)
     {
-        bool isNew = !nameTable.SequenceEqual(_lastBytes) || _received.Current is not { FromDisk: false };
-        if (!isNew) { return null; } // the same again, as after a reconnect
-        byte[] bytes = nameTable.ToArray();
-        string? problem = Use(bytes, time.GetUtcNow(), fromDisk: false);
-        if (problem is null) { _toSave.Writer.TryWrite(bytes); }
-        return problem;
+        if (_received.Current is { FromDisk: false } current && nameTable.SequenceEqual(current.Table.Bytes)) { return null; } // the same again, as after a reconnect
+        try
+        {
+            SentTable sent = SentTable.Copy(nameTable);
+            string? problem = Use(sent, time.GetUtcNow(), fromDisk: false);
+            if (problem is null && sent.TryEnter() && !_toSave.Writer.TryWrite(sent)) { sent.Leave(); }
+            return problem;
+        }
+        catch (InsufficientMemoryException e)
+        {
+            return $"no memory for a table of {nameTable.Length} bytes: {e.Message}";
+        }
     }
 
     /// <summary>Starts from the table of the last run; istiod's first one replaces it.</summary>
@@ -41,32 +49,54 @@ internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTabl
     {
         try
         {
-            while (await _toSave.Reader.WaitToReadAsync(stop))
-            {
-                if (_toSave.Reader.TryRead(out byte[]? table)) { await last.SaveAsync(table, CancellationToken.None); }
-            }
+            while (await _toSave.Reader.WaitToReadAsync(stop)) { await SaveOneAsync(); }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            if (_toSave.Reader.TryRead(out byte[]? table)) { await last.SaveAsync(table, CancellationToken.None); }
+            await SaveOneAsync();
         }
     }
 
-    private string? Use(byte[] bytes, DateTimeOffset taken, bool fromDisk)
+    /// <summary>The newest table for <c>/debug/ndsz</c>; null before the first.</summary>
+    public string? Json()
     {
-        NameTable? table = NameTableBuilder.FromNds(bytes, state.Scope, out string? problem);
+        while (_received.Current is { } receipt) // again only when a newer table came in between
+        {
+            if (!receipt.Table.TryEnter()) { continue; }
+            try { return NameTableJson.Write(receipt.Table.Bytes, state.Scope); }
+            finally { receipt.Table.Leave(); }
+        }
+        return null;
+    }
+
+    private async Task SaveOneAsync()
+    {
+        if (!_toSave.Reader.TryRead(out SentTable? table)) { return; }
+        try { await last.SaveAsync(table.Memory, CancellationToken.None); }
+        finally { table.Leave(); }
+    }
+
+    /// <summary>Takes the sent table over: it is the receipt's, or freed.</summary>
+    private string? Use(SentTable sent, DateTimeOffset taken, bool fromDisk)
+    {
+        NameTable? table = null;
+        string? problem;
+        try { table = NameTableBuilder.FromNds(sent.Bytes, state.Scope, out problem); }
+        finally { if (table is null) { sent.Leave(); } }
         if (table is null) { return problem; }
-        VipMoves.Report(state.Current.Names, table, log);
+        int hosts = table.Hosts.Count; // later it may be gone already
+        using (SnapshotUse before = state.Use()) { VipMoves.Report(before.Snapshot.Names, table, log); }
         state.UseNames(table);
         Changed(fromDisk);
-        _lastBytes = bytes;
-        metrics.Hosts.Value = table.Hosts.Count;
+        metrics.Hosts.Value = hosts;
         metrics.TableTime.Value = fromDisk ? metrics.TableTime.Value : taken.ToUnixTimeSeconds();
-        _received.Set(new(bytes, table.Hosts.Count, taken, fromDisk));
-        DnsLog.Updated(log, table.Hosts.Count);
+        NameTableReceipt? old = _received.Current;
+        _received.Set(new(sent, hosts, taken, fromDisk));
+        old?.Table.Leave();
+        DnsLog.Updated(log, hosts);
         return null;
     }
 }
 
-/// <summary>One table taken: its bytes (for <c>/debug/ndsz</c>), and where from.</summary>
-internal sealed record NameTableReceipt(byte[] Table, int Hosts, DateTimeOffset Taken, bool FromDisk);
+/// <summary>One table taken: its bytes, to be entered before use, and where from.</summary>
+internal sealed record NameTableReceipt(SentTable Table, int Hosts, DateTimeOffset Taken, bool FromDisk);

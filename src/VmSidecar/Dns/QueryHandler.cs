@@ -16,7 +16,7 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
     /// <summary>Answers from what is at hand. False: the query must be forwarded, with <paramref name="pending"/> saying how. True with length 0: silence.</summary>
     public bool TryAnswer(ReadOnlySpan<byte> packet, bool tcp, Span<byte> reply, out int length, out PendingQuery pending)
     {
-        AnswerResult result = answerer.Answer(packet, state.Current, tcp, (uint)Random.Shared.Next(), reply, out DnsQuery query);
+        AnswerResult result = AnswerFromTables(packet, tcp, reply, out DnsQuery query);
         length = result.Length;
         pending = default;
         if (result.Action == AnswerAction.Drop) { return true; }
@@ -28,6 +28,12 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
         }
         pending = new(query, result.Action, tcp);
         return TryCache(packet, pending, reply, out length);
+    }
+
+    private AnswerResult AnswerFromTables(ReadOnlySpan<byte> packet, bool tcp, Span<byte> reply, out DnsQuery query)
+    {
+        using SnapshotUse use = state.Use();
+        return answerer.Answer(packet, use.Snapshot, tcp, (uint)Random.Shared.Next(), reply, out query);
     }
 
     /// <summary>Answers a query for upstream from the cache.</summary>
@@ -49,12 +55,14 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
         int length = 0;
         if (pending.Action == AnswerAction.ForwardElseVip && rcode == DnsRcode.NxDomain)
         {
-            length = answerer.AnswerVip(packet, pending.Query, state.Current, pending.Tcp, (uint)Random.Shared.Next(), reply);
+            using SnapshotUse use = state.Use();
+            length = answerer.AnswerVip(packet, pending.Query, use.Snapshot, pending.Tcp, (uint)Random.Shared.Next(), reply);
             if (length > 0) { source = AnswerSource.Vip; }
         }
         else if (pending.Action == AnswerAction.ForwardThenTable && rcode != DnsRcode.NxDomain)
         {
-            length = answerer.AnswerTable(packet, pending.Query, state.Current, pending.Tcp, (uint)Random.Shared.Next(), reply);
+            using SnapshotUse use = state.Use();
+            length = answerer.AnswerTable(packet, pending.Query, use.Snapshot, pending.Tcp, (uint)Random.Shared.Next(), reply);
             if (length > 0) { source = AnswerSource.Wildcard; }
         }
         else if (pending.Action == AnswerAction.ForwardElseEmpty && rcode != DnsRcode.NoError)

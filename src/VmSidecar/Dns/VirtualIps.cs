@@ -113,8 +113,9 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
     {
         VipAssignments vips = Current;
         if (vips.Hosts.Count == 0) { return []; }
-        NameTable names = state.Current.Names;
         (bool v4, _) = Families();
+        using SnapshotUse use = state.Use();
+        NameTable names = use.Snapshot.Names;
         return [.. vips.Hosts.Where(h => !Knows(names, h.Key)).SelectMany(h => state.Ports.Of(h.Key).Distinct()
             .Select(port => new VipService(h.Key, MeshAddress.ToText(v4 ? VipAllocator.ToV4(h.Value) : VipAllocator.ToV6(h.Value)), port)))];
     }
@@ -135,8 +136,7 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
 
     private void Assign()
     {
-        NameTable names = state.Current.Names;
-        string[] wanted = [.. _hosts.Where(h => !Knows(names, h))];
+        string[] wanted = Unknown();
         VipAssignments next = VipAllocator.Assign(_vips, wanted, time.GetUtcNow());
         bool isFull = next.Hosts.Count < wanted.Length;
         if (isFull && !_fullSaid) { DnsLog.VipsFull(log, VipAllocator.Slots, wanted.Length - next.Hosts.Count); }
@@ -148,13 +148,22 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
         Publish();
     }
 
+    /// <summary>The hosts the name table does not know.</summary>
+    private string[] Unknown()
+    {
+        using SnapshotUse use = state.Use();
+        NameTable names = use.Snapshot.Names;
+        return [.. _hosts.Where(h => !Knows(names, h))];
+    }
+
     private void Publish()
     {
-        var builder = new NameTableBuilder(state.Scope, _vips.Hosts.Count, 0);
+        using SnapshotUse use = state.Use();
+        using var builder = new NameTableBuilder(state.Scope, _vips.Hosts.Count, 0);
         (bool v4, bool v6) = Families();
         foreach ((string host, int slot) in _vips.Hosts)
         {
-            if (WireName.Encode(host) is not { Length: > 1 } name || Knows(state.Current.Names, host)) { continue; }
+            if (WireName.Encode(host) is not { Length: > 1 } name || Knows(use.Snapshot.Names, host)) { continue; }
             builder.Add(new NamedHost(name, v4 ? VipAllocator.ToV4(slot) : [], v6 ? VipAllocator.ToV6(slot) : [], HostSource.LocalVip, hasShortNames: false));
         }
         state.UseVips(builder.Build(), options.VirtualIps == VirtualIpMode.NxDomain);

@@ -1,19 +1,21 @@
 using System.Buffers;
 
+using VmSidecar.Linux.Memory;
+
 namespace VmSidecar.Grpc;
 
 /// <summary>
-/// One received message: a small one in a pooled array, a large one in pieces (<see cref="PieceList"/>). Whoever receives it disposes
+/// One received message: a small one in a pooled array, a large one outside the managed heap, in pieces (<see cref="PieceList"/>) or, once asked for, in one. Whoever receives it disposes
 /// it; after that its content must not be touched.
 /// </summary>
 internal sealed class GrpcMessage : IPieces
 {
     private byte[]? _array;
     private PieceList? _pieces;
-    private bool _pooled;
+    private MappedMemory? _joined;
 
     /// <summary>Takes a pooled array over.</summary>
-    public GrpcMessage(byte[] rented, int length) => (_array, _pooled, Length) = (rented, true, length);
+    public GrpcMessage(byte[] rented, int length) => (_array, Length) = (rented, length);
 
     /// <summary>Takes pieces over.</summary>
     public GrpcMessage(PieceList pieces) => (_pieces, Length) = (pieces, pieces.Length);
@@ -26,8 +28,8 @@ internal sealed class GrpcMessage : IPieces
     {
         get
         {
-            if (_pieces is { } pieces) { Join(pieces); }
-            return (_array ?? throw new ObjectDisposedException(nameof(GrpcMessage))).AsMemory(0, Length);
+            if (_pieces is { } pieces) { return Join(pieces); }
+            return _joined?.Memory ?? (_array ?? throw new ObjectDisposedException(nameof(GrpcMessage))).AsMemory(0, Length);
         }
     }
 
@@ -47,20 +49,23 @@ internal sealed class GrpcMessage : IPieces
     public void Dispose()
     {
         Interlocked.Exchange(ref _pieces, null)?.Dispose();
-        if (Interlocked.Exchange(ref _array, null) is { } array && _pooled) { ArrayPool<byte>.Shared.Return(array); }
+        Interlocked.Exchange(ref _joined, null)?.Free();
+        if (Interlocked.Exchange(ref _array, null) is { } array) { ArrayPool<byte>.Shared.Return(array); }
     }
 
-    // Not pooled: the pool would keep the largest message ever seen.
-    private void Join(PieceList pieces)
+    // Neither pooled nor on the managed heap: a pool would keep the largest message ever seen, and the collector would stop every thread for it.
+    private Memory<byte> Join(PieceList pieces)
     {
-        byte[] whole = GC.AllocateUninitializedArray<byte>(Length);
+        if (Length == 0) { return Memory<byte>.Empty; }
+        var whole = new MappedMemory(Length);
         int at = 0;
         foreach (ReadOnlyMemory<byte> piece in pieces.Pieces)
         {
-            piece.Span.CopyTo(whole.AsSpan(at));
+            piece.Span.CopyTo(whole.GetSpan()[at..]);
             at += piece.Length;
         }
-        (_array, _pieces) = (whole, null);
+        (_joined, _pieces) = (whole, null);
         pieces.Dispose();
+        return whole.Memory;
     }
 }

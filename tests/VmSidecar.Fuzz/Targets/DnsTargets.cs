@@ -39,7 +39,7 @@ internal static class DnsTargets
             {
                 byte[] reply = new byte[65535];
                 var answerer = new Answerer(old);
-                AnswerResult result = answerer.Answer(input, state.Current, tcp, 7, reply, out DnsQuery query);
+                AnswerResult result = answerer.Answer(input, state.Use().Snapshot, tcp, 7, reply, out DnsQuery query);
                 FuzzTarget.Require(result.Length <= (tcp ? 65535 : Math.Max(512, (int)query.Edns.Size)), "an answer is no longer than the client takes");
                 FuzzTarget.Require(result.Action != AnswerAction.Reply || DnsReply.IsWhole(reply.AsSpan(0, result.Length), out _), "every answer can be read");
                 FuzzTarget.Require(result.Action != AnswerAction.Reply || reply[0] == input[0] && reply[1] == input[1], "an answer has the query's id");
@@ -91,6 +91,7 @@ internal static class DnsTargets
             FuzzTarget.Require(entry.Host.V4.Length + entry.Host.V6.Length > 0, "a host has an address");
         }
         foreach (string name in (ReadOnlySpan<string>)["ledger", "ledger.payments", "a.b.cdn.example.corp.example", "corp.example"]) { table.Find(WireName.Encode(name)!, search, scratch, out _); }
+        table.Leave();
     }
 
     /// <summary>As the file is, and with the sum that fits what is in it.</summary>
@@ -106,8 +107,9 @@ internal static class DnsTargets
                 if (mended && input.Length >= 48) { SHA256.HashData(input.AsSpan(48), input.AsSpan(16)); }
                 File.WriteAllBytes(last.Path, input);
                 if (last.Load() is not { } read) { continue; }
-                FuzzTarget.Require(input.AsSpan().EndsWith(read.Table), "the table is the end of the file");
-                NameTableBuilder.FromNds(read.Table, new NameScope("payments", "payments.svc.cluster.local", compat110: false), out _);
+                FuzzTarget.Require(input.AsSpan().EndsWith(read.Table.Bytes), "the table is the end of the file");
+                NameTableBuilder.FromNds(read.Table.Bytes, new NameScope("payments", "payments.svc.cluster.local", compat110: false), out _)?.Leave();
+                read.Table.Leave();
             }
         }
         finally

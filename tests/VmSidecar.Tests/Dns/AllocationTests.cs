@@ -40,27 +40,31 @@ public sealed class AllocationTests
         Assert.Equal(0, Measure(handler, query, reply));
     }
 
-    /// <summary>A table becomes a few arrays and nothing per host: the collector, which stops queries while it works, has next to nothing to do at a swap.</summary>
+    /// <summary>The collector, which stops queries while it works, has nothing to do at a swap.</summary>
     [Fact]
-    public void Building_a_table_allocates_little_more_than_its_bytes()
+    public void Building_a_table_leaves_next_to_nothing_on_the_managed_heap()
     {
         byte[] nds = DnsMessages.Nds([.. Enumerable.Range(0, 5000).Select(i => ($"s{i}.n{i % 100}.svc.cluster.local", (string[])[$"10.96.{i >> 8}.{i & 255}"], "Kubernetes", $"s{i}", $"n{i % 100}"))]);
         var scope = new NameScope("payments", "payments.svc.cluster.local", compat110: false);
         NameTableBuilder.FromNds(nds, scope, out _); // once, for what is allocated once
         long before = GC.GetAllocatedBytesForCurrentThread();
         NameTable table = NameTableBuilder.FromNds(nds, scope, out _)!;
-        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 1, 2 * nds.Length);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 1, nds.Length / 4);
         Assert.Equal(5000, table.Hosts.Count);
     }
 
     private static long Measure(QueryHandler handler, byte[] query, byte[] reply)
     {
         for (int i = 0; i < 200; i++) { Assert.True(handler.TryAnswer(query, tcp: false, reply, out _, out _)); }
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        bool all = true;
-        for (int i = 0; i < 1000; i++) { all &= handler.TryAnswer(query, tcp: false, reply, out _, out _); }
-        long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
-        Assert.True(all);
-        return allocated;
+        long least = long.MaxValue; // of a few rounds: once in a while the runtime itself takes a little on the thread it interrupts; an allocation of ours is in every round
+        for (int round = 0; round < 3; round++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            bool all = true;
+            for (int i = 0; i < 1000; i++) { all &= handler.TryAnswer(query, tcp: false, reply, out _, out _); }
+            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
+            Assert.True(all);
+        }
+        return least;
     }
 }

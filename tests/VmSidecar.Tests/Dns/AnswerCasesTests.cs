@@ -225,7 +225,7 @@ public sealed class AnswerCasesTests
         var state = new DnsState(scope);
         state.UseNames(table);
         state.UseSearch(ResolvConf.Parse(conf).SearchNames);
-        return state.Current;
+        return state.Use().Snapshot;
     }
 
     private static string Ask(string conf, ushort type, string name, bool compat110) => Ask(Snapshot(conf, compat110), type, name, compat110);
