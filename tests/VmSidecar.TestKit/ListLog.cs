@@ -11,6 +11,12 @@ internal sealed class ListLog : ILoggerFactory
 
     public IReadOnlyList<string> Lines { get { lock (_gate) { return [.. _lines]; } } }
 
+    /// <summary>Forgets the lines so far.</summary>
+    public void Clear()
+    {
+        lock (_gate) { _lines.Clear(); }
+    }
+
     /// <summary>Waits until a line is there.</summary>
     public async Task UntilAsync(Func<string, bool> line)
     {

@@ -17,9 +17,20 @@ internal static class OwnProcess
     /// <summary>Fails with the other process's output when the test fails there, or does not run at all.</summary>
     /// <param name="method">The test, with its namespace and class.</param>
     /// <param name="within">A command that is to run it, such as one that gives it mounts of its own.</param>
-    public static async Task RunAsync(string method, params string[] within)
+    public static Task RunAsync(string method, params string[] within) => RunAsync(StartInfo(method, within), method);
+
+    /// <summary>The same with a runtime whose pool of arrays keeps one of each size, not as many as were ever in use at once, so that the heap tells what is held.</summary>
+    public static Task RunWithFewPooledArraysAsync(string method)
     {
-        using var process = new Process { StartInfo = StartInfo(method, within) };
+        ProcessStartInfo start = StartInfo(method, []);
+        start.Environment["DOTNET_SYSTEM_BUFFERS_SHAREDARRAYPOOL_MAXARRAYSPERPARTITION"] = "1";
+        start.Environment["DOTNET_SYSTEM_BUFFERS_SHAREDARRAYPOOL_MAXPARTITIONCOUNT"] = "1";
+        return RunAsync(start, method);
+    }
+
+    private static async Task RunAsync(ProcessStartInfo start, string method)
+    {
+        using var process = new Process { StartInfo = start };
         process.Start();
         Task<string> output = process.StandardOutput.ReadToEndAsync(), errors = process.StandardError.ReadToEndAsync();
         using var limit = new CancellationTokenSource(Test.Deadline * LongestRun);

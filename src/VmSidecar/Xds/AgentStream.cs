@@ -62,8 +62,8 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
         if (_failures == 0) { return true; }
         TimeSpan delay = Retry.After(_failures, Random.Shared.NextDouble());
         if (delay < Shortest) { delay = Shortest; }
-        Task renewed = context.Links.Secrets?.Watch().Changed ?? Task.Delay(Timeout.InfiniteTimeSpan, context.Time, stop);
         using var timer = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        Task renewed = context.Links.Secrets?.Watch().Changed ?? Task.Delay(Timeout.InfiniteTimeSpan, context.Time, timer.Token);
         Task first = await Task.WhenAny(moved, renewed, Task.Delay(delay, context.Time, timer.Token));
         await timer.CancelAsync();
         stop.ThrowIfCancellationRequested();

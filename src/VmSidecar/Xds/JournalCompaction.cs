@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Text;
 
 using VmSidecar.Linux.Files;
@@ -30,7 +29,7 @@ internal sealed class JournalCompaction : IFieldVisitor
         var compaction = new JournalCompaction(typeUrl);
         await using var journal = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 1);
         if (!await compaction.ScanAsync(journal, cancel)) { return false; }
-        await AtomicFile.WriteAsync(file, compaction.Pieces(journal), mode, cancel);
+        await AtomicFile.WriteAsync(file, JournalRecord.Of(XdsMessageKind.DeltaResponse, compaction.Length, compaction.Pieces(journal)), mode, cancel);
         return true;
     }
 
@@ -51,23 +50,24 @@ internal sealed class JournalCompaction : IFieldVisitor
 
     private async Task<bool> ScanAsync(FileStream journal, CancellationToken cancel)
     {
-        byte[] head = new byte[KeptResources.Head], buffer = new byte[Buffer];
+        byte[] head = new byte[JournalRecord.Head], tail = new byte[JournalRecord.Tail], buffer = new byte[Buffer];
         while (await journal.ReadAtLeastAsync(head, head.Length, throwOnEndOfStream: false, cancel) is not 0 and int read)
         {
-            int left = BinaryPrimitives.ReadInt32LittleEndian(head.AsSpan(1));
-            var kind = (XdsMessageKind)head[0];
-            if (read < head.Length || left < 0 || kind is not (XdsMessageKind.Response or XdsMessageKind.DeltaResponse)) { return false; }
+            if (read < head.Length || !JournalRecord.TryReadHead(head, out XdsMessageKind kind, out int left)) { return false; }
             (_delta, _recordType) = (kind == XdsMessageKind.DeltaResponse, "");
             if (KeptResources.IsWhole(kind, _type)) { _anys.Clear(); }
             _position = journal.Position;
             using var fields = new FieldSplitter(this, left);
+            Crc32C sum = Crc32C.Begin;
             while (left > 0)
             {
                 int got = await journal.ReadAsync(buffer.AsMemory(0, Math.Min(left, buffer.Length)), cancel);
                 if (got == 0 || !fields.Feed(buffer.AsSpan(0, got))) { return false; }
+                sum.Add(buffer.AsSpan(0, got));
                 left -= got;
             }
             if (!fields.IsComplete || _recordType != _type) { return false; }
+            if (await journal.ReadAtLeastAsync(tail, tail.Length, throwOnEndOfStream: false, cancel) < tail.Length || !JournalRecord.IsSum(tail, sum.Value)) { return false; }
         }
         return true;
     }
@@ -93,12 +93,14 @@ internal sealed class JournalCompaction : IFieldVisitor
         return true;
     }
 
-    /// <summary>The new journal; a piece is valid until the next is asked for.</summary>
+    private int Length => checked((int)(Type.Length + _anys.Sum(a => (long)Before(a.Key, a.Value.Length).Length + a.Value.Length + Name(a.Key).Length)));
+
+    private byte[] Type => new ProtoWriter().String(TypeUrl, _type).ToArray();
+
+    /// <summary>The new response; a piece is valid until the next is asked for.</summary>
     private IEnumerable<ReadOnlyMemory<byte>> Pieces(FileStream journal)
     {
-        byte[] buffer = new byte[Buffer], type = new ProtoWriter().String(TypeUrl, _type).ToArray();
-        long length = type.Length + _anys.Sum(a => (long)Before(a.Key, a.Value.Length).Length + a.Value.Length + Name(a.Key).Length);
-        yield return KeptResources.RecordHead(XdsMessageKind.DeltaResponse, checked((int)length));
+        byte[] buffer = new byte[Buffer];
         foreach ((string name, (long offset, int size)) in _anys)
         {
             yield return Before(name, size);
@@ -111,7 +113,7 @@ internal sealed class JournalCompaction : IFieldVisitor
             }
             yield return Name(name);
         }
-        yield return type;
+        yield return Type;
     }
 
     private static byte[] Name(string name) => new ProtoWriter().String(ResourceName, name).ToArray();

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Text;
 
 using VmSidecar.Wire.Protobuf;
@@ -7,50 +6,37 @@ namespace VmSidecar.Xds;
 
 /// <summary>
 /// The resources of one type, put together from the responses Envoy accepted: by name, each an encoded Any. Pure.
-/// Journal form: per response one byte kind, four bytes length (little endian), the response as it was delivered.
+/// A journal is a sequence of <see cref="JournalRecord"/>.
 /// </summary>
 internal sealed class KeptResources
 {
-    /// <summary>Bytes of the head of a journal record.</summary>
-    public const int Head = 5;
-
     private readonly Dictionary<string, byte[]> _byName = new(StringComparer.Ordinal);
 
     /// <summary>Resources by name.</summary>
     public IReadOnlyDictionary<string, byte[]> ByName => _byName;
 
-    /// <summary>The head of a journal record.</summary>
-    public static byte[] RecordHead(XdsMessageKind kind, int length)
-    {
-        byte[] head = new byte[Head];
-        head[0] = (byte)kind;
-        BinaryPrimitives.WriteInt32LittleEndian(head.AsSpan(1), length);
-        return head;
-    }
+    /// <summary>How many responses it was put together from; none: it says nothing, not that there are no resources.</summary>
+    public int Responses { get; private set; }
 
     /// <summary>True when a response stands for all of its type: what came before does not count any more.</summary>
     public static bool IsWhole(XdsMessageKind kind, string typeUrl) => kind == XdsMessageKind.Response && typeUrl is XdsTypeUrl.Cluster or XdsTypeUrl.Listener;
 
-    /// <summary>Reads a journal. False when it is damaged or of another type; what was read up to there must not be used.</summary>
-    public static bool TryRead(string typeUrl, ReadOnlySpan<byte> journal, out KeptResources kept)
+    /// <summary>Reads a journal. <paramref name="kept"/> is the state after its last whole record; of a damaged one it must not be used.</summary>
+    public static JournalEnd Read(string typeUrl, ReadOnlySpan<byte> journal, out KeptResources kept)
     {
         kept = new KeptResources();
-        while (!journal.IsEmpty)
+        JournalEnd end;
+        while (JournalRecord.TryRead(ref journal, out XdsMessageKind kind, out ReadOnlySpan<byte> message, out end))
         {
-            if (journal.Length < Head) { return false; }
-            var kind = (XdsMessageKind)journal[0];
-            int length = BinaryPrimitives.ReadInt32LittleEndian(journal[1..]);
-            if (kind is not (XdsMessageKind.Response or XdsMessageKind.DeltaResponse) || length < 0 || length > journal.Length - Head) { return false; }
-            ReadOnlySpan<byte> message = journal.Slice(Head, length);
-            if (!XdsEnvelope.TryRead(kind, message, out XdsEnvelope? response) || response.TypeUrl != typeUrl || !kept.TryTake(response, message)) { return false; }
-            journal = journal[(Head + length)..];
+            if (!XdsEnvelope.TryRead(kind, message, out XdsEnvelope? response) || response.TypeUrl != typeUrl || !kept.TryTake(response, message)) { return JournalEnd.Damaged; }
         }
-        return true;
+        return end;
     }
 
     /// <summary>Applies one accepted response.</summary>
     public bool TryTake(XdsEnvelope response, ReadOnlySpan<byte> message)
     {
+        Responses++;
         if (IsWhole(response.Kind, response.TypeUrl)) { _byName.Clear(); }
         bool delta = response.Kind == XdsMessageKind.DeltaResponse;
         var reader = new ProtoReader(message);

@@ -128,12 +128,10 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             Task<bool> more = _accepted.Reader.WaitToReadAsync(stop).AsTask();
             while (true) // ends by cancellation only
             {
-                await Task.WhenAny(more, Task.Delay(SeenEvery, time, stop));
-                stop.ThrowIfCancellationRequested();
+                await EitherAsync(more, SeenEvery, stop);
                 if (more.IsCompleted)
                 {
-                    await Task.WhenAny(_pressing.Task, Task.Delay(Calm, time, stop));
-                    stop.ThrowIfCancellationRequested();
+                    await EitherAsync(_pressing.Task, Calm, stop);
                     await WriteAllAsync();
                     more = _accepted.Reader.WaitToReadAsync(stop).AsTask();
                 }
@@ -156,12 +154,14 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             Dictionary<string, KeptResources> all = new(StringComparer.Ordinal);
             foreach (string type in Kept.Where(t => File.Exists(FileOf(t))))
             {
-                if (!KeptResources.TryRead(type, File.ReadAllBytes(FileOf(type)), out KeptResources kept))
+                JournalEnd end = KeptResources.Read(type, File.ReadAllBytes(FileOf(type)), out KeptResources kept);
+                if (end == JournalEnd.Damaged)
                 {
                     XdsLog.KeptDamaged(log, FileOf(type));
                     return null;
                 }
-                all[type] = kept;
+                if (end == JournalEnd.Torn) { XdsLog.KeptTorn(log, FileOf(type), kept.Responses); }
+                if (kept.Responses > 0) { all[type] = kept; }
             }
             return all.ContainsKey(XdsTypeUrl.Cluster) && all.ContainsKey(XdsTypeUrl.Listener) ? new OfflineResources(seen, all) : null;
         }
@@ -179,11 +179,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         {
             try
             {
-                if (File.Exists(FileOf(type)))
-                {
-                    KeptResources.TryRead(type, File.ReadAllBytes(FileOf(type)), out KeptResources kept);
-                    all[type] = kept;
-                }
+                if (File.Exists(FileOf(type)) && KeptResources.Read(type, File.ReadAllBytes(FileOf(type)), out KeptResources kept) != JournalEnd.Damaged) { all[type] = kept; }
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
@@ -197,6 +193,14 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     {
         Forget();
         while (_accepted.Reader.TryRead(out Held? held)) { held.Message.Dispose(); }
+    }
+
+    private async Task EitherAsync(Task moved, TimeSpan atMost, CancellationToken stop)
+    {
+        using var timer = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        await Task.WhenAny(moved, Task.Delay(atMost, time, timer.Token));
+        await timer.CancelAsync();
+        stop.ThrowIfCancellationRequested();
     }
 
     private async Task WriteAllAsync()
@@ -225,14 +229,8 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             foreach (Held held in accepted) { Drop(held); }
             if (_pressing.Task.IsCompleted) { _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); }
         }
-        foreach (string type in broken) { await TryAsync(() => DeleteAsync(FileOf(type))); }
+        foreach (string file in broken.Select(FileOf).Where(File.Exists)) { await TryAsync(() => { File.Delete(file); return Task.CompletedTask; }); }
         if (accepted.Count > 0) { await TryAsync(SeenAsync); }
-    }
-
-    private static Task DeleteAsync(string file)
-    {
-        if (File.Exists(file)) { File.Delete(file); } // the folder may be missing too
-        return Task.CompletedTask;
     }
 
     /// <summary>False when the responses continue something that is not there.</summary>
@@ -259,8 +257,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         return true;
     }
 
-    private static IEnumerable<ReadOnlyMemory<byte>> Record(Held held) =>
-        held.Message.Pieces.Prepend((ReadOnlyMemory<byte>)KeptResources.RecordHead(held.Response.Kind, held.Message.Length));
+    private static IEnumerable<ReadOnlyMemory<byte>> Record(Held held) => JournalRecord.Of(held.Response.Kind, held.Message.Length, held.Message.Pieces);
 
     private Task SeenAsync() => AtomicFile.WriteAsync(
         Path.Combine(_folder, "seen"), System.Text.Encoding.ASCII.GetBytes(time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture)), Private, CancellationToken.None);

@@ -128,6 +128,9 @@ internal static partial class XdsLog
     [LoggerMessage(38, LogLevel.Information, "what is kept from istiod is {Hours} h old, more than the {Limit} h allowed; not used")]
     public static partial void KeptTooOld(ILogger log, string hours, string limit);
 
+    [LoggerMessage(51, LogLevel.Warning, "{File} ends within a record, as after a power cut; the {Count} responses before it are used")]
+    public static partial void KeptTorn(ILogger log, string file, int count);
+
     [LoggerMessage(39, LogLevel.Warning, "{File} is damaged; nothing kept from istiod is used")]
     public static partial void KeptDamaged(ILogger log, string file);
 

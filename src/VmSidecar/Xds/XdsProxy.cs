@@ -31,7 +31,7 @@ internal sealed class XdsProxy : IComponent, IReplaceable
     private Task _keeping = Task.CompletedTask;
     private Task _purging = Task.CompletedTask;
     private long _ids;
-    private int _aside;
+    private int _aside, _serving;
     private volatile string _trouble = ""; // why istiod did not take Envoy's last stream
 
     public XdsProxy(XdsOptions options, XdsLinks links, MetricRegistry metrics, TimeProvider time, ILoggerFactory logs)
@@ -54,6 +54,7 @@ internal sealed class XdsProxy : IComponent, IReplaceable
         metrics.Observe("xds_stale", "1 while Envoy is served from the disk because istiod cannot be reached", () => _context.Offline.ServingFrom is null ? 0 : 1);
         metrics.Observe("xds_stale_age_seconds", "Age of what Envoy is served from the disk; absent while istiod serves it",
             () => _context.Offline.ServingFrom is { } seen ? (time.GetUtcNow() - seen).TotalSeconds : double.NaN);
+        metrics.Observe("xds_streams_served", "Streams of Envoy and of gRPC clients that are open now", () => Volatile.Read(ref _serving));
         Mode = new Published<XdsMode>(options.Delta is { } forced ? new XdsMode(forced, Settled: true) : XdsMode.Load(options.StateDirectory));
         _seat = new JointSeat(time);
         _own = new AgentStream(_context, _joint, Mode);
@@ -174,6 +175,13 @@ internal sealed class XdsProxy : IComponent, IReplaceable
     /// at first: a gRPC client without a proxy gets a stream of its own beside Envoy's, an Envoy that a newer one replaces is parked.
     /// </summary>
     internal async Task<GrpcStatus> ServeAsync(IGrpcServerCall call, bool delta, CancellationToken aborted)
+    {
+        Interlocked.Increment(ref _serving);
+        try { return await ServeOneAsync(call, delta, aborted); }
+        finally { Interlocked.Decrement(ref _serving); }
+    }
+
+    private async Task<GrpcStatus> ServeOneAsync(IGrpcServerCall call, bool delta, CancellationToken aborted)
     {
         if (_seat.Holder.Session is null) { return await ServeJointAsync(call, delta, aborted); }
         using var client = new XdsClient(call, delta);

@@ -17,7 +17,7 @@ internal static class XdsTargets
     [
         new("xds-envelope", Envelope, () => [[0, .. Request()], [1, .. Response("v1", 2, Any("x"))], [2, .. Request()], [3, .. Response("", 2, Resource("x"))]], s_words),
         new("xds-mender", Mender, () => [[1, .. Listener()], [3, .. Listener(delta: true)]], s_words),
-        new("xds-kept", Kept, () => [[.. KeptResources.RecordHead(XdsMessageKind.DeltaResponse, Response("", 2, Resource("x")).Length), .. Response("", 2, Resource("x"))]], s_words),
+        new("xds-kept", Kept, () => [Response("", 2, Resource("x")), Record(Response("", 2, Resource("x")))], s_words),
         new("xds-node", Node, () => [new ProtoWriter().Message(9, new ProtoWriter().String(1, "envoy.filters.http.router").String(6, "envoy.extensions.filters.http.router.v3.Router")).ToArray()], FuzzTargets.Words("istio.stats", "io.istio.x")),
     ];
 
@@ -63,20 +63,28 @@ internal static class XdsTargets
 
     private static void Kept(byte[] input)
     {
+        Journal(input);
+        Journal([.. Record(Response("", 2, Resource("x"))), .. Record(input)]); // well-formed without, anything within
+    }
+
+    private static void Journal(byte[] journal)
+    {
         foreach (string type in (ReadOnlySpan<string>)[XdsTypeUrl.Cluster, XdsTypeUrl.Routes])
         {
-            bool good = KeptResources.TryRead(type, input, out KeptResources kept);
+            JournalEnd end = KeptResources.Read(type, journal, out KeptResources kept);
             string file = Path.Combine(Path.GetTempPath(), $"vsc-fuzz-{Environment.ProcessId}.journal");
-            File.WriteAllBytes(file, input);
+            File.WriteAllBytes(file, journal);
             bool done = JournalCompaction.TryRunAsync(file, type, UnixFileMode.UserRead | UnixFileMode.UserWrite, CancellationToken.None).GetAwaiter().GetResult();
             byte[] compacted = File.ReadAllBytes(file);
             File.Delete(file);
-            FuzzTarget.Require(good == done, "a journal that can be read can be compacted, and no other");
-            if (!good) { continue; }
-            FuzzTarget.Require(KeptResources.TryRead(type, compacted, out KeptResources again), "a compacted journal can be read");
+            FuzzTarget.Require(end == JournalEnd.Whole == done, "a journal that can be read to its end can be compacted, and no other");
+            if (!done) { continue; }
+            FuzzTarget.Require(KeptResources.Read(type, compacted, out KeptResources again) == JournalEnd.Whole, "a compacted journal can be read");
             FuzzTarget.Require(again.ByName.Count == kept.ByName.Count && again.ByName.All(r => kept.ByName[r.Key].AsSpan().SequenceEqual(r.Value)), "compacting keeps every resource");
         }
     }
+
+    private static byte[] Record(byte[] message) => [.. JournalRecord.Of(XdsMessageKind.DeltaResponse, message.Length, [message]).SelectMany(p => p.ToArray())];
 
     private static void Node(byte[] input)
     {

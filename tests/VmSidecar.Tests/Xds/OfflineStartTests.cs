@@ -88,7 +88,7 @@ public sealed class OfflineStartTests : IDisposable
     public async Task Damage_is_said_and_nothing_is_served()
     {
         await RecordAsync(delta: true);
-        await File.AppendAllTextAsync(Path.Combine(_folder, "xds", "CDS.journal"), "torn");
+        await File.AppendAllTextAsync(Path.Combine(_folder, "xds", "CDS.journal"), "this is no record");
         await using var bench = new RelayBench(delta: true, folder: _folder) { KeepFolder = true };
         bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
         await bench.StartAsync();
@@ -118,30 +118,6 @@ public sealed class OfflineStartTests : IDisposable
         await bench.Istiod.NextAsync();
         bench.Time.Advance(TimeSpan.FromMinutes(1)); // silent again, but this is no boot any more
         Assert.False(live.Ended.IsCompleted);
-    }
-
-    [Fact]
-    public async Task A_journal_puts_increments_together_and_compacts()
-    {
-        byte[] Record(byte[] message) => [.. KeptResources.RecordHead(XdsMessageKind.DeltaResponse, message.Length), .. message];
-        byte[] Named(string name, byte value) => new ProtoWriter().Message(2, new ProtoWriter().String(3, name).Message(2, new ProtoWriter().Bytes(2, [value]))).String(4, XdsTypeUrl.Routes).ToArray();
-        byte[] journal = [.. Record(Named("a", 1)), .. Record(Named("b", 2)), .. Record(Named("a", 3)), .. Record(new ProtoWriter().String(4, XdsTypeUrl.Routes).String(6, "b").ToArray())];
-        Assert.True(KeptResources.TryRead(XdsTypeUrl.Routes, journal, out KeptResources kept));
-        Assert.Equal(new ProtoWriter().Bytes(2, [3]).ToArray(), Assert.Single(kept.ByName).Value);
-        string file = Path.Combine(_folder, "RDS.journal");
-        await File.WriteAllBytesAsync(file, journal);
-        Assert.True(await JournalCompaction.TryRunAsync(file, XdsTypeUrl.Routes, UnixFileMode.UserRead | UnixFileMode.UserWrite, CancellationToken.None));
-        byte[] compacted = await File.ReadAllBytesAsync(file);
-        Assert.Equal(Record(Named("a", 3)).Length, compacted.Length);
-        Assert.True(KeptResources.TryRead(XdsTypeUrl.Routes, compacted, out KeptResources again));
-        Assert.Equal(kept.ByName["a"], Assert.Single(again.ByName).Value);
-        for (int length = 1; length < journal.Length; length++)
-        {
-            await File.WriteAllBytesAsync(file, journal[..length]);
-            Assert.Equal(KeptResources.TryRead(XdsTypeUrl.Routes, journal.AsSpan(0, length), out _), await JournalCompaction.TryRunAsync(file, XdsTypeUrl.Routes, UnixFileMode.UserRead, CancellationToken.None));
-        }
-        Assert.False(KeptResources.TryRead(XdsTypeUrl.Cluster, journal, out _));
-        for (int length = 1; length < journal.Length; length++) { _ = KeptResources.TryRead(XdsTypeUrl.Routes, journal.AsSpan(0, length), out _); }
     }
 
     /// <summary>A good day: Envoy accepts two clusters (and refuses a push of three), one listener, endpoints.</summary>

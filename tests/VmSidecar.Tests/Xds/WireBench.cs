@@ -61,6 +61,9 @@ internal sealed class WireBench : IAsyncDisposable
 
     public XdsProxy Proxy { get; }
 
+    /// <summary>What the relay has opened to istiod.</summary>
+    public WatchedDialer Dialer { get; private set; }
+
     public ListLog Log { get; } = new();
 
     public MetricRegistry Metrics { get; } = new();
@@ -109,11 +112,13 @@ internal sealed class WireBench : IAsyncDisposable
         if (Proxy.Completion.IsFaulted) { await Proxy.Completion; }
     }
 
+    [System.Diagnostics.CodeAnalysis.MemberNotNull(nameof(Dialer))]
     private XdsProxy Make(IdentityOptions identity, TimeSpan? keepAlive)
     {
         IIstiodAccess access = new IstiodAccess(identity, Options, TimeProvider.System, Log);
         if (keepAlive is { } often) { access = new Watchful(access, often); }
-        return new XdsProxy(Options, new XdsLinks(access, Health, Names, null), Metrics, TimeProvider.System, Log);
+        Dialer = new WatchedDialer(new IstiodDialer(access, Options.DiscoveryAddress, Options.MaxMessage));
+        return new XdsProxy(Options, new XdsLinks(access, Health, Names, null) { Dialer = Dialer }, Metrics, TimeProvider.System, Log);
     }
 
     /// <summary>Asks istiod for a sign of life more often, so that a test of a dead link is short.</summary>
