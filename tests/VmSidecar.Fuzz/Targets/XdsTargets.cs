@@ -64,7 +64,7 @@ internal static class XdsTargets
     private static void Kept(byte[] input)
     {
         Journal(input);
-        Journal([.. Record(Response("", 2, Resource("x"))), .. Record(input)]); // well-formed without, anything within
+        if (XdsEnvelope.TryRead(XdsMessageKind.DeltaResponse, input, out _)) { Journal([.. Record(Response("", 2, Resource("x"))), .. Record(input)]); } // only what was relayed is recorded
     }
 
     private static void Journal(byte[] journal)
