@@ -33,6 +33,15 @@ internal sealed record DnsOptions
     /// <summary>True for 1.10's answers where they differ (--dns-compat 1.10).</summary>
     public bool Compat110 { get; init; }
 
+    /// <summary>How long clients may keep the addresses of a name of the table (VMSIDECAR_DNS_TTL): whole seconds.</summary>
+    public TimeSpan Ttl { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>The same for headless services and their members, whose addresses are those of pods (VMSIDECAR_DNS_HEADLESS_TTL; by default as <see cref="Ttl"/>).</summary>
+    public TimeSpan HeadlessTtl { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>A name below a search domain is answered with a CNAME to the host; else with the addresses under the queried name (VMSIDECAR_DNS_CNAME).</summary>
+    public bool Aliases { get; init; } = true;
+
     /// <summary>How UDP sockets are read (VMSIDECAR_DNS_IO).</summary>
     public DnsIo Io { get; init; }
 

@@ -18,6 +18,7 @@ internal static class DnsSettings
             settings.Flags.Values.TryGetValue("dns-compat", out Setting setting);
             settings.Mistake("--dns-compat", setting, "is not a version to be compatible with", "Use 1.10 or current", 0);
         }
+        TimeSpan ttl = Ttl(settings, "VMSIDECAR_DNS_TTL", TimeSpan.FromSeconds(30));
         return new()
         {
             Enabled = (capture && identity.Type == "sidecar") || server,
@@ -29,11 +30,22 @@ internal static class DnsSettings
             ForwardTimeout = settings.Duration("DNS_FORWARD_TIMEOUT", TimeSpan.FromSeconds(4.5)),
             ForwardParallel = settings.Bool("DNS_FORWARD_PARALLEL", false),
             Compat110 = compat == "1.10",
+            Ttl = ttl,
+            HeadlessTtl = Ttl(settings, "VMSIDECAR_DNS_HEADLESS_TTL", ttl),
+            Aliases = settings.Bool("VMSIDECAR_DNS_CNAME", true),
             VirtualIps = Mode(settings),
             VipTcp = settings.Bool("VMSIDECAR_VIP_TCP", false) || settings.Flags["vip-tcp"] is "true",
             Io = Io(settings),
             VirtualIpRest = settings.Duration("VMSIDECAR_VIRTUAL_IP_REST", TimeSpan.FromSeconds(3)),
         };
+    }
+
+    /// <summary>An hour at most: an address that moved is reached for as long.</summary>
+    private static TimeSpan Ttl(SettingReader settings, string name, TimeSpan fallback)
+    {
+        TimeSpan ttl = settings.Duration(name, fallback);
+        settings.Environment.TryGet(name, out Setting setting);
+        return ttl <= TimeSpan.FromHours(1) && ttl.Ticks % TimeSpan.TicksPerSecond == 0 ? ttl : settings.Mistake(name, setting, "is not a time to keep an answer", "Use whole seconds from 0s to 1h", fallback);
     }
 
     private static DnsIo Io(SettingReader settings)

@@ -44,7 +44,11 @@ internal readonly record struct AnswerResult(AnswerAction Action, int Length = 0
 /// Query bytes and a snapshot in, reply bytes out. Pure, no allocation, never throws. Stages: 1 admit (header), 2 question, 3 table,
 /// 4 what is not in the table goes to the forwarder. One per server; used by all its workers at once.
 /// </summary>
-internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
+/// <param name="compat110">1.10's answers where they differ.</param>
+/// <param name="ttl">Seconds a client may keep an answer.</param>
+/// <param name="headlessTtl">The same for the addresses of pods.</param>
+/// <param name="aliases">A name below a search domain is an alias (CNAME) of the host; else the host's addresses are given under the queried name itself.</param>
+internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl, uint headlessTtl = Answerer.DefaultTtl, bool aliases = true)
 {
     public const uint DefaultTtl = 30;   // seconds; what the peers use
     public const ushort EdnsSize = 4096; // what our socket takes in one datagram
@@ -108,7 +112,7 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         if (query.Question.Type == DnsType.PTR && !compat110 && MeshAddress.TryParseReverse(name, out UInt128 address))
         {
             bool isKnown = snapshot.Names.TryFindAddress(address, out NamedHost host) || snapshot.Vips.TryFindAddress(address, out host);
-            if (isKnown) { return new(AnswerAction.Reply, WriteName(packet, query, name, [], host.Name, limit, reply), AnswerSource.Table); }
+            if (isKnown) { return new(AnswerAction.Reply, WriteName(packet, query, name, [], host.Name, Lifetime(host), limit, reply), AnswerSource.Table); }
         }
         return new(AnswerAction.Forward);
     }
@@ -170,17 +174,19 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         bool isV4 = query.Question.Type == DnsType.A;
         ReadOnlySpan<byte> addresses = isV4 ? match.Host.V4 : query.Question.Type == DnsType.AAAA ? match.Host.V6 : [];
         int size = isV4 ? 4 : 16, reserve = Reserve(query);
-        ReadOnlySpan<byte> owner = match.Alias.Length > 0 ? match.Alias : name;
-        int plain = query.Question.End + reserve + addresses.Length / size * (owner.Length + 10 + size) + (match.Alias.Length > 0 ? name.Length + 10 + match.Alias.Length : 0);
+        bool isAlias = aliases && match.Alias.Length > 0;
+        ReadOnlySpan<byte> owner = isAlias ? match.Alias : name;
+        uint lifetime = Lifetime(match.Host);
+        int plain = query.Question.End + reserve + addresses.Length / size * (owner.Length + 10 + size) + (isAlias ? name.Length + 10 + match.Alias.Length : 0);
 
         var writer = new DnsWriter(reply, packet, query.Question, limit, compress: plain > Math.Min(limit, reply.Length) || addresses.Length == 0);
         if (addresses.Length == 0) { return FinishEmpty(ref writer, query, name); }
-        if (match.Alias.Length > 0 && !writer.TryAlias(name, ttl, match.Alias, reserve)) { writer.MarkTruncated(); }
+        if (isAlias && !writer.TryAlias(name, lifetime, match.Alias, reserve)) { writer.MarkTruncated(); }
         int count = addresses.Length / size, first = count > 1 ? (int)(rotation % (uint)count) : 0;
         for (int i = 0; i < count && !writer.IsTruncated; i++)
         {
             int at = (first + i) % count * size;
-            if (!writer.TryAnswer(owner, query.Question.Type, ttl, addresses.Slice(at, size), reserve)) { writer.MarkTruncated(); }
+            if (!writer.TryAnswer(owner, query.Question.Type, lifetime, addresses.Slice(at, size), reserve)) { writer.MarkTruncated(); }
         }
         return Finish(ref writer, query);
     }
@@ -192,20 +198,20 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         ushort port = snapshot.Ports.Find(match.Host.Name, service, match.Host.Source == HostSource.Kubernetes);
         if (port == 0) { return 0; }
         ReadOnlySpan<byte> target = match.Rule == MatchRule.Wildcard ? owner : match.Host.Name;
-        return WriteName(packet, query, name, [0, 0, 0, 0, (byte)(port >> 8), (byte)port], target, limit, reply); // priority 0, weight 0
+        return WriteName(packet, query, name, [0, 0, 0, 0, (byte)(port >> 8), (byte)port], target, Lifetime(match.Host), limit, reply); // priority 0, weight 0
     }
 
-    private int WriteName(ReadOnlySpan<byte> packet, DnsQuery query, ReadOnlySpan<byte> name, ReadOnlySpan<byte> before, ReadOnlySpan<byte> target, int limit, Span<byte> reply)
+    private int WriteName(ReadOnlySpan<byte> packet, DnsQuery query, ReadOnlySpan<byte> name, ReadOnlySpan<byte> before, ReadOnlySpan<byte> target, uint lifetime, int limit, Span<byte> reply)
     {
         var writer = new DnsWriter(reply, packet, query.Question, limit, compress: true);
-        if (!writer.TryNameRecord(name, query.Question.Type, ttl, before, target, Reserve(query))) { writer.MarkTruncated(); }
+        if (!writer.TryNameRecord(name, query.Question.Type, lifetime, before, target, Reserve(query))) { writer.MarkTruncated(); }
         return Finish(ref writer, query);
     }
 
     private int FinishEmpty(scoped ref DnsWriter writer, DnsQuery query, scoped ReadOnlySpan<byte> name)
     {
         // without room for it the SOA is left out: it is an offer, not part of the answer
-        if (!compat110) { writer.TryAuthority(name, "\u0009vmsidecar\u0007invalid\0"u8, EmptyTtl, Reserve(query)); }
+        if (!compat110) { writer.TryAuthority(name, "\u0009vmsidecar\u0007invalid\0"u8, Math.Min(EmptyTtl, ttl), Reserve(query)); }
         return Finish(ref writer, query);
     }
 
@@ -215,6 +221,8 @@ internal sealed class Answerer(bool compat110, uint ttl = Answerer.DefaultTtl)
         int kept = query.Header.Flags & (DnsHeader.RecursionDesired | DnsHeader.CheckingDisabled);
         return writer.Finish(query.Header.Id, DnsHeader.Response | DnsHeader.Authoritative | kept);
     }
+
+    private uint Lifetime(NamedHost host) => host.IsHeadless ? headlessTtl : ttl;
 
     private int Reserve(DnsQuery query) => query.Edns.IsPresent && !compat110 ? EdnsLength : 0;
 }

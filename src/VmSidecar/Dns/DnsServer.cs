@@ -48,7 +48,7 @@ internal sealed class DnsServer : IComponent, IReplaceable
         _forwarder = new(options, _metrics, SourcePorts.Outside(ReadEphemeral()), time);
         _loops = new(_forwarder, _metrics, time, log);
         _resolvConf = new(options.ResolvConf, _state, _forwarder, time, log) { Changed = _loops.Look };
-        _handler = new(_state, new Answerer(options.Compat110), _forwarder, _loops, _metrics, log);
+        _handler = new(_state, new Answerer(options.Compat110, (uint)options.Ttl.TotalSeconds, (uint)options.HeadlessTtl.TotalSeconds, options.Aliases), _forwarder, _loops, _metrics, log);
         Report = new(_forwarder, time);
         VirtualIps = new(options, _state, time, log);
         Clusters = new(VirtualIps, _state.Ports);

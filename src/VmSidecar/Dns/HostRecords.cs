@@ -10,7 +10,7 @@ namespace VmSidecar.Dns;
 internal sealed class HostRecords(int size)
 {
     private const int Head = 10, SourceBits = 3;
-    private const byte ShortNames = 4, Alias = 8;
+    private const byte ShortNames = 4, Alias = 8, Headless = 16;
 
     private readonly TableMemory _bytes = new(Math.Max(size, 64));
     private int _end = 1; // no record is at 0: an index has that for an empty place
@@ -19,7 +19,7 @@ internal sealed class HostRecords(int size)
     public int Add(NamedHost host)
     {
         Span<byte> record = Room(Head + host.Name.Length + host.V4.Length + host.V6.Length, out int at);
-        record[0] = (byte)((int)host.Source | (host.HasShortNames ? ShortNames : 0));
+        record[0] = (byte)((int)host.Source | (host.HasShortNames ? ShortNames : 0) | (host.IsHeadless ? Headless : 0));
         record[1] = (byte)host.Name.Length;
         MemoryMarshal.Write(record[2..], host.V4.Length);
         MemoryMarshal.Write(record[6..], host.V6.Length);
@@ -53,7 +53,7 @@ internal sealed class HostRecords(int size)
         if (record[0] == Alias) { record = bytes[MemoryMarshal.Read<int>(record[2..])..]; }
         int name = record[1], v4 = MemoryMarshal.Read<int>(record[2..]), v6 = MemoryMarshal.Read<int>(record[6..]);
         ReadOnlySpan<byte> rest = record.Slice(Head, name + v4 + v6);
-        return new(rest[..name], rest.Slice(name, v4), rest[(name + v4)..], (HostSource)(record[0] & SourceBits), (record[0] & ShortNames) != 0);
+        return new(rest[..name], rest.Slice(name, v4), rest[(name + v4)..], (HostSource)(record[0] & SourceBits), (record[0] & ShortNames) != 0, (record[0] & Headless) != 0);
     }
 
     /// <summary>The bytes of one address that lies in a record.</summary>

@@ -55,7 +55,7 @@ internal sealed class NameTableBuilder : IDisposable
         bool inDomain = host.IsKubernetes && HasShortNames(host);
         bool regular = inDomain && IsRegular(host);
         name = name[..length];
-        int at = Add(new NamedHost(name, _addresses.V4, _addresses.V6, host.IsKubernetes ? HostSource.Kubernetes : HostSource.External, regular));
+        int at = Add(new NamedHost(name, _addresses.V4, _addresses.V6, host.IsKubernetes ? HostSource.Kubernetes : HostSource.External, regular, IsHeadless(host)));
         if (regular) { _shortLabels = Math.Max(_shortLabels, WireName.CountLabels(name) - WireName.CountLabels(_scope.Domain)); }
         else if (inDomain) { AddShortNames(host, at); }
         if (inDomain && !_scope.Compat110) { AddAltHosts(host, at); }
@@ -119,6 +119,10 @@ internal sealed class NameTableBuilder : IDisposable
     private bool HasShortNames(NdsHost host) =>
         _scope.Domain.Length > 0 && host.ShortName.Length > 0 && host.Namespace.Length > 0
         && host.Name.Length >= _scope.DomainText.Length && EqualsIgnoreCase(host.Name[^_scope.DomainText.Length..], _scope.DomainText);
+
+    /// <summary>As far as the table shows: a member has a dot in its short name, and only without an address of its own does a service have several of a family.</summary>
+    private bool IsHeadless(NdsHost host) =>
+        host.IsKubernetes && (_addresses.V4.Length > 4 || _addresses.V6.Length > 16 || host.ShortName.Contains((byte)'.'));
 
     private bool IsRegular(NdsHost host)
     {

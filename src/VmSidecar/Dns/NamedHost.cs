@@ -14,7 +14,8 @@ internal enum HostSource : byte
 /// <param name="v6">IPv6 addresses, sixteen bytes each.</param>
 /// <param name="source">Its registry.</param>
 /// <param name="hasShortNames">The host is exactly <c>shortname.namespace.D</c>, so its short names are found by putting D back on.</param>
-internal readonly ref struct NamedHost(ReadOnlySpan<byte> name, ReadOnlySpan<byte> v4, ReadOnlySpan<byte> v6, HostSource source, bool hasShortNames)
+/// <param name="isHeadless">A Kubernetes service without an address of its own, or a member of one: its addresses come and go with its pods.</param>
+internal readonly ref struct NamedHost(ReadOnlySpan<byte> name, ReadOnlySpan<byte> v4, ReadOnlySpan<byte> v6, HostSource source, bool hasShortNames, bool isHeadless = false)
 {
     public ReadOnlySpan<byte> Name { get; } = name;
 
@@ -25,6 +26,8 @@ internal readonly ref struct NamedHost(ReadOnlySpan<byte> name, ReadOnlySpan<byt
     public HostSource Source { get; } = source;
 
     public bool HasShortNames { get; } = hasShortNames;
+
+    public bool IsHeadless { get; } = isHeadless;
 }
 
 /// <summary>Which rule found a name; the words of <c>vmsidecar dns</c>.</summary>

@@ -63,6 +63,9 @@ public sealed class EnvironmentTests
     [InlineData("COMPLIANCE_POLICY=fips", "'fips' is not a known policy")]
     [InlineData("ECC_SIGNATURE_ALGORITHM=ED25519", "'ED25519' is not a known algorithm")]
     [InlineData("VMSIDECAR_VIRTUAL_IPS=sometimes", "'sometimes' is not a mode of virtual IPs")]
+    [InlineData("VMSIDECAR_DNS_TTL=2h", "'2h' is not a time to keep an answer")]
+    [InlineData("VMSIDECAR_DNS_TTL=1500ms", "'1500ms' is not a time to keep an answer")]
+    [InlineData("VMSIDECAR_DNS_HEADLESS_TTL=soon", "'soon' is not a duration")]
     [InlineData("DNS_PROXY_ADDR=host.example:15053", "'host.example:15053' does not name localhost or an IP address")]
     [InlineData("WORKLOAD_IDENTITY_SOCKET_FILE=a/b", "'a/b' is a path")]
     [InlineData("ISTIO_CPU_LIMIT=two", "'two' is not a whole number of at least 0")]
@@ -146,6 +149,17 @@ public sealed class EnvironmentTests
         File.WriteAllText(host.Paths.ClusterEnv, File.ReadAllText(host.Paths.ClusterEnv).ReplaceLineEndings("\r\n"));
         ConfigError error = Assert.Single(host.Load().Mistakes);
         Assert.StartsWith("Run: sed -i", error.Fix, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("", 30, 30, true)]
+    [InlineData("VMSIDECAR_DNS_TTL=10s\n", 10, 10, true)]
+    [InlineData("VMSIDECAR_DNS_HEADLESS_TTL=0s\nVMSIDECAR_DNS_CNAME=false\n", 30, 0, false)]
+    public void The_lifetime_of_dns_answers_is_set_for_all_and_for_pods(string lines, int ttl, int headless, bool aliases)
+    {
+        using TestHost host = TestHost.WithFixture("1.31").Sidecar(lines);
+        DnsOptions dns = host.Options().Dns;
+        Assert.Equal((TimeSpan.FromSeconds(ttl), TimeSpan.FromSeconds(headless), aliases), (dns.Ttl, dns.HeadlessTtl, dns.Aliases));
     }
 
     [Fact]
