@@ -78,6 +78,7 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
         };
         WarnOfVirtualIps(options, cidrs);
         WarnOfNames(options);
+        WarnOfMode(Get("istio-inbound-interception-mode"));
         return options;
     }
 
@@ -96,6 +97,14 @@ internal sealed class CaptureOptionsReader(CaptureHost host, IReadOnlyDictionary
         {
             Doubt(Get("istio-local-outbound-ports-exclude"), "excludes port 53, so names are not captured", "Remove 53, or set ISTIO_META_DNS_CAPTURE=false");
         }
+    }
+
+    /// <summary>As in the classic agent every word but TPROXY redirects, NONE too.</summary>
+    private void WarnOfMode(Given mode)
+    {
+        if (mode.Text is "" or "REDIRECT" or "TPROXY") { return; }
+        Doubt(mode, mode.Text == "NONE" ? "NONE keeps no rule away: connections are redirected to Envoy all the same, as with the classic agent" : $"'{mode.Text}' is no interception mode and is taken for REDIRECT",
+            "Use REDIRECT or TPROXY; for no capture leave out ISTIO_INBOUND_PORTS and ISTIO_SERVICE_CIDR, or run no 'iptables apply'");
     }
 
     private void Doubt(Given given, string problem, string fix) => errors.Add(given.Error(problem, fix) with { IsWarning = true });

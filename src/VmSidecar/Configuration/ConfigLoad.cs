@@ -53,6 +53,7 @@ internal sealed record ConfigLoad
     {
         CheckDiscovery(settings);
         CheckInterception(settings);
+        CheckNoInterception(settings);
         NodeIdentity identity = NodeIdentity.Read(settings, paths, network);
         DnsOptions dns = DnsSettings.Read(settings, paths, identity);
         var status = new StatusOptions(
@@ -124,6 +125,15 @@ internal sealed record ConfigLoad
             settings.Environment.TryGet(set, out Setting setting);
             settings.Warn(set, setting.Origin, $"TPROXY needs {missing}=TPROXY as well: rules and listeners must agree", $"Set {missing}=TPROXY too");
         }
+    }
+
+    /// <summary>The rules stay, and there is nobody behind them.</summary>
+    private static void CheckNoInterception(SettingReader settings)
+    {
+        const string Name = "ISTIO_META_INTERCEPTION_MODE";
+        if (settings.Environment[Name] != "NONE" || !settings.Environment.TryGet(Name, out Setting setting)) { return; }
+        settings.Warn(Name, setting.Origin, "with NONE istiod sends no listeners for captured connections; where capture rules are on, every one of them is refused",
+            "Remove the line, or run without capture rules");
     }
 
     private static string SocketFile(SettingReader settings)

@@ -48,9 +48,11 @@ internal sealed partial class MetricsPage(MetricsSources sources, MetricRegistry
 
     private const string TimeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds";
 
+    private const double Reserve = 0.5, LargestShare = 0.1; // of the scraper's time, in seconds: what the answer itself takes, so that one hung source costs its own part only
+
     private static TimeSpan Timeout(HttpRequest request) =>
         double.TryParse(request.Headers[TimeoutHeader].ToString(), NumberStyles.Float, CultureInfo.InvariantCulture, out double seconds) && seconds is > 0 and < 3600
-            ? TimeSpan.FromSeconds(seconds) : DefaultTimeout;
+            ? TimeSpan.FromSeconds(seconds - Math.Min(Reserve, seconds * LargestShare)) : DefaultTimeout;
 
     private async Task<ScrapePart?> EnvoyAsync(ScrapeRequest request, string query, CancellationToken cancel)
     {

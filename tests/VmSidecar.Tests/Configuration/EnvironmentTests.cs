@@ -183,6 +183,23 @@ public sealed class EnvironmentTests
         Assert.Equal(warned, host.Load().Errors.Any(e => e.Key == "interceptionMode"));
     }
 
+    [Theory]
+    [InlineData("NONE", true)]
+    [InlineData("REDIRECT", false)]
+    public void Listeners_that_istiod_will_not_send_are_warned_of(string mode, bool warned)
+    {
+        using TestHost host = TestHost.WithFixture("1.31").Sidecar($"ISTIO_META_INTERCEPTION_MODE={mode}\n");
+        Assert.Equal(warned, host.Load().Errors.Any(e => e.IsWarning && e.Key == "ISTIO_META_INTERCEPTION_MODE" && e.Line == 1));
+    }
+
+    /// <summary>The classic agent ignores them.</summary>
+    [Fact]
+    public void Trust_anchors_of_the_mesh_file_count()
+    {
+        using TestHost host = TestHost.WithFixture("1.31").Mesh("defaultConfig:\n  discoveryAddress: istiod.istio-system.svc:15012\n  caCertificatesPem: ['one', 'two']\n");
+        Assert.Equal(["one", "two"], host.Options().Identity.ExtraRoots);
+    }
+
     [Fact]
     public void Host_ip_stands_in_for_its_name_in_telemetry_addresses()
     {

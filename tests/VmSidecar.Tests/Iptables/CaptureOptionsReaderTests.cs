@@ -53,6 +53,21 @@ public sealed class CaptureOptionsReaderTests
         Assert.Equal(warned, errors.Exists(e => e.IsWarning && e.Key == "ISTIO_SERVICE_CIDR"));
     }
 
+    [Theory]
+    [InlineData("NONE", "NONE keeps no rule away")]
+    [InlineData("tproxy", "'tproxy' is no interception mode and is taken for REDIRECT")]
+    [InlineData("REDIRECT", null)]
+    [InlineData("TPROXY", null)]
+    [InlineData("", null)]
+    public void A_mode_that_redirects_all_the_same_is_warned_of(string mode, string? said)
+    {
+        List<ConfigError> errors = [];
+        CaptureOptions options = Read([], new() { ["ISTIO_INBOUND_INTERCEPTION_MODE"] = mode, ["ISTIO_INBOUND_PORTS"] = "*" }, errors);
+        Assert.Equal((mode == "TPROXY", true), (options.Tproxy, options.AllInboundPorts));
+        Assert.Equal(said is not null, errors.Exists(e => e.IsWarning && e.Key == "ISTIO_INBOUND_INTERCEPTION_MODE" && e.Problem.StartsWith(said ?? "-", StringComparison.Ordinal)));
+        Assert.DoesNotContain(errors, e => !e.IsWarning);
+    }
+
     /// <summary>The setting came with 1.11.</summary>
     [Fact]
     public void In_1_10_all_names_are_those_of_resolv_conf_and_names_over_tcp_go_where_names_over_udp_go()

@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Http;
 
 using VmSidecar.Metrics;
 using VmSidecar.Status;
+using VmSidecar.TestKit;
 using VmSidecar.Tests.Envoy;
 
 using Xunit;
@@ -72,6 +73,25 @@ public sealed class MetricsPageTests
         Assert.Equal(["Error: failed scraping envoy metrics: nothing on 15090"], _log.All);
     }
 
+    /// <summary>The rest arrives before the scraper gives up, whose time the header tells; without one it does not wait for ever either.</summary>
+    [Theory]
+    [InlineData("10", 9.5)]
+    [InlineData("2", 1.8)]
+    [InlineData("", 10)]
+    [InlineData("soon", 10)]
+    [InlineData("-1", 10)]
+    public async Task A_source_that_hangs_costs_its_own_part_only(string limit, double seconds)
+    {
+        _scraper.Pages[15090] = ("envoy_x 1\n", ScraperDouble.Text);
+        _scraper.Silent.Add(9100);
+        var time = new ManualTimeProvider();
+        Task<(string Body, string Type)> scrape = ScrapeAsync([new(9100, "/m")], limit: limit, time: time);
+        Assert.Equal(TimeSpan.FromSeconds(seconds), await time.NextTimerAsync(Test.Deadline));
+        time.Advance(TimeSpan.FromSeconds(seconds));
+        Assert.Contains("envoy_x 1\n", (await scrape.WaitAsync(Test.Deadline)).Body, StringComparison.Ordinal);
+        Assert.Equal(["Error: failed scraping application metrics: 9100 is silent"], _log.All);
+    }
+
     [Fact]
     public async Task Each_source_is_asked_for_what_can_be_joined()
     {
@@ -113,14 +133,15 @@ public sealed class MetricsPageTests
         if (usable) { Assert.Equal(expected, string.Join(' ', targets.Select(t => $"{t.Port}{t.Path}"))); }
     }
 
-    private async Task<(string Body, string Type)> ScrapeAsync(IReadOnlyList<ScrapeTarget> targets, string query = "")
+    private async Task<(string Body, string Type)> ScrapeAsync(IReadOnlyList<ScrapeTarget> targets, string query = "", string limit = "", TimeProvider? time = null)
     {
-        var page = new MetricsPage(new MetricsSources(15090, targets), _metrics, _scraper, TimeProvider.System, _log);
+        var page = new MetricsPage(new MetricsSources(15090, targets), _metrics, _scraper, time ?? TimeProvider.System, _log);
         if (_page is not null && targets.Count == 0) { page = _page; }
         _page = page;
         var http = new DefaultHttpContext();
         http.Request.Headers.Accept = ScrapeAccept;
         http.Request.Headers.UserAgent = "prom/2";
+        if (limit.Length > 0) { http.Request.Headers["X-Prometheus-Scrape-Timeout-Seconds"] = limit; }
         http.Request.QueryString = new QueryString(query);
         var body = new MemoryStream();
         http.Response.Body = body;

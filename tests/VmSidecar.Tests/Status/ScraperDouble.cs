@@ -14,11 +14,19 @@ internal sealed class ScraperDouble : IScraper
 
     public Dictionary<int, (string Path, ScrapeRequest Request)> Asked { get; } = [];
 
-    public Task<(ScrapePart? Part, string? Problem)> GetAsync(int port, string pathAndQuery, ScrapeRequest request, CancellationToken cancel)
+    /// <summary>Ports that take the question and never answer.</summary>
+    public HashSet<int> Silent { get; } = [];
+
+    public async Task<(ScrapePart? Part, string? Problem)> GetAsync(int port, string pathAndQuery, ScrapeRequest request, CancellationToken cancel)
     {
         lock (Asked) { Asked[port] = (pathAndQuery, request); }
-        return Task.FromResult<(ScrapePart?, string?)>(Pages.TryGetValue(port, out (string Body, string Format) page)
+        if (Silent.Contains(port))
+        {
+            await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            return (null, $"{port} is silent");
+        }
+        return Pages.TryGetValue(port, out (string Body, string Format) page)
             ? (new ScrapePart(Encoding.UTF8.GetBytes(page.Body), page.Format), null)
-            : (null, $"nothing on {port}"));
+            : (null, $"nothing on {port}");
     }
 }
