@@ -102,8 +102,9 @@ internal static partial class RunCommand
         using var own = cli.Signals is null ? new Signals() : null;
         Signals signals = cli.Signals ?? own!;
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(signals.StopRequested, stop);
-        signals.Listen(app.Hurry, () => _ = app.ReplaceAsync(ended.Token), () => Reopen(logging, log)); // the replacement ends the app, or says why not
-        ExitCode code = await app.RunAsync(ended.Token);
+        CancellationToken end = ended.Token; // signals come until the process is gone, when its source is disposed already
+        signals.Listen(app.Hurry, () => _ = app.ReplaceAsync(end), () => Reopen(logging, log)); // the replacement ends the app, or says why not
+        ExitCode code = await app.RunAsync(end);
         if (app.LeftBehind is { } estate)
         {
             ReplaceFailed(log, await host.Program!.ReplaceAsync(estate, () => ended.IsCancellationRequested));

@@ -7,6 +7,8 @@ namespace VmSidecar.Configuration;
 internal static class ProbeSettings
 {
     private const string Field = "readinessProbe";
+    private const int Longest = 30 * 24 * 60 * 60; // seconds; beyond any use, and within what timers hold
+    private const int LongestName = 255;           // of a host, RFC 1035 §2.3.4
     private static readonly string[] s_actions = ["httpGet", "tcpSocket", "exec", "grpc"];
 
     /// <summary>Null: no probe, so no health is reported.</summary>
@@ -41,7 +43,7 @@ internal static class ProbeSettings
         return given[0] switch
         {
             "httpGet" => options with { Http = Http(settings, action) },
-            "tcpSocket" => options with { Tcp = new(Port(settings, action, "tcpSocket"), Text(action, "host")) },
+            "tcpSocket" => options with { Tcp = new(Port(settings, action, "tcpSocket"), Host(settings, action, "tcpSocket")) },
             "grpc" => options with { Grpc = new(Port(settings, action, "grpc"), Text(action, "service") ?? "") },
             _ => options with { Exec = Command(settings, action) },
         };
@@ -54,7 +56,26 @@ internal static class ProbeSettings
         ImmutableArray<KeyValuePair<string, string>> headers = action["httpHeaders"] is JsonArray list
             ? [.. list.OfType<JsonObject>().Select(h => KeyValuePair.Create(Text(h, "name") ?? "", Text(h, "value") ?? "")).Where(h => h.Key.Length > 0)]
             : [];
-        return new(Text(action, "path") ?? "/", Port(settings, action, "httpGet"), Text(action, "host"), scheme, headers);
+        foreach ((string name, string value) in headers.Where(h => !IsSendable(h.Key, h.Value)))
+        {
+            Report(settings, "httpGet.httpHeaders", $"'{name}' cannot be sent as a header with the value given", "Use letters, digits and hyphens in the name, and one line of text as the value");
+        }
+        return new(Text(action, "path") ?? "/", Port(settings, action, "httpGet"), Host(settings, action, "httpGet"), scheme, headers);
+    }
+
+    /// <summary>A token and one line (RFC 9110 §5.1, §5.5); Host is an authority besides.</summary>
+    private static bool IsSendable(string name, string value) =>
+        name.All(c => char.IsAsciiLetterOrDigit(c) || "!#$%&'*+-.^_`|~".Contains(c, StringComparison.Ordinal))
+        && !value.AsSpan().ContainsAny('\r', '\n', '\0') && (name != "Host" || IsAuthority(value));
+
+    private static bool IsAuthority(string text) => Uri.TryCreate($"http://{text}/", UriKind.Absolute, out Uri? whole) && whole.AbsolutePath == "/";
+
+    private static string? Host(SettingReader settings, JsonObject action, string name)
+    {
+        string? host = Text(action, "host");
+        bool isAddress = host is not null && host.Contains(':', StringComparison.Ordinal) && !host.StartsWith('['), isHost = host is null || (host.Length <= LongestName && IsAuthority(isAddress ? $"[{host}]" : host));
+        if (!isHost) { Report(settings, $"{name}.host", $"'{host}' is neither a host name nor an address", "Write a name or an IP address, or leave it out"); }
+        return host;
     }
 
     private static ImmutableArray<string> Command(SettingReader settings, JsonObject action)
@@ -75,7 +96,8 @@ internal static class ProbeSettings
     {
         int seconds = probe[name]?.GetValue<int>() ?? 0;
         if (seconds < 0) { Report(settings, name, $"'{seconds}' is negative", "Use a whole number of seconds"); }
-        return TimeSpan.FromSeconds(seconds > 0 ? seconds : fallback);
+        if (seconds > Longest) { Report(settings, name, $"'{seconds}' seconds are more than 30 days", "Use a smaller number of seconds"); }
+        return TimeSpan.FromSeconds(seconds > 0 ? Math.Min(seconds, Longest) : fallback);
     }
 
     private static int Count(SettingReader settings, JsonObject probe, string name)

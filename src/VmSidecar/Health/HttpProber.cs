@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net;
+using System.Net.Http.Headers;
 using System.Net.Security;
 using System.Net.Sockets;
 
@@ -14,8 +15,10 @@ namespace VmSidecar.Health;
 internal sealed class HttpProber : IProber, IDisposable
 {
     private const int MostRequests = 10; // the tenth redirect is not followed
+    private const int MostOfLocation = 100; // characters in a message
     private readonly HttpMessageInvoker _http;
-    private readonly Uri _uri;
+    private readonly Uri? _uri; // null: host, port and path make none
+    private readonly string _address;
     private readonly HttpProbe _probe;
     private readonly TimeSpan _timeout;
     private readonly TimeProvider _time;
@@ -32,7 +35,8 @@ internal sealed class HttpProber : IProber, IDisposable
         _timeout = options.Timeout;
         _time = time;
         string host = string.IsNullOrEmpty(probe.Host) ? options.DefaultHost : probe.Host;
-        _uri = new Uri($"{probe.Scheme.ToLowerInvariant()}://{GoErrors.Join(host, probe.Port)}{PathOf(probe.Path)}");
+        _address = $"{probe.Scheme.ToLowerInvariant()}://{GoErrors.Join(host, probe.Port)}{PathOf(probe.Path)}";
+        _uri = Uri.TryCreate(_address, UriKind.Absolute, out Uri? address) ? address : null;
         _http = new HttpMessageInvoker(new SocketsHttpHandler
         {
             UseProxy = false,
@@ -46,6 +50,7 @@ internal sealed class HttpProber : IProber, IDisposable
 
     public async Task<string?> ProbeAsync(CancellationToken stop)
     {
+        if (_uri is null) { return $"parse \"{_address}\": invalid character in host name"; }
         using var deadline = new CancellationTokenSource(_timeout, _time);
         using var both = CancellationTokenSource.CreateLinkedTokenSource(stop, deadline.Token);
         try
@@ -56,7 +61,7 @@ internal sealed class HttpProber : IProber, IDisposable
         {
             return $"Get \"{_uri}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
         }
-        catch (Exception e) when (e is HttpRequestException or IOException)
+        catch (Exception e) when (e is HttpRequestException or IOException or FormatException) // the last: a header that cannot be sent
         {
             return $"Get \"{_uri}\": {Describe(e)}";
         }
@@ -73,10 +78,11 @@ internal sealed class HttpProber : IProber, IDisposable
             using HttpRequestMessage request = Request(uri, hostKept);
             using HttpResponseMessage response = await _http.SendAsync(request, cancel);
             int status = (int)response.StatusCode;
-            if (status is 301 or 302 or 303 or 307 or 308 && response.Headers.Location is { } location)
+            if (status is 301 or 302 or 303 or 307 or 308 && response.Headers.NonValidated.TryGetValues("Location", out HeaderStringValues given) && given.ToString() is { Length: > 0 } text)
             {
+                if (response.Headers.Location is not { } location || !Uri.TryCreate(uri, location, out Uri? next)) { return $"Get \"{uri}\": failed to parse Location header \"{Printable(text)}\""; }
                 hostKept &= !location.IsAbsoluteUri; // a Host of the probe's own is for that server only
-                uri = new Uri(uri, location);
+                uri = next;
                 if (uri.Scheme is not ("http" or "https")) { return $"Get \"{uri}\": unsupported protocol scheme \"{uri.Scheme}\""; }
                 continue;
             }
@@ -89,15 +95,19 @@ internal sealed class HttpProber : IProber, IDisposable
     {
         var request = new HttpRequestMessage(HttpMethod.Get, uri);
         request.Headers.ConnectionClose = true;
-        bool elsewhere = uri.Host != _uri.Host;
+        bool elsewhere = uri.Host != _uri!.Host;
         foreach ((string name, string value) in _probe.Headers)
         {
+            if (value.AsSpan().ContainsAny('\r', '\n', '\0')) { throw new FormatException($"net/http: invalid header field value for \"{name}\""); }
             if (name == "Host") { request.Headers.Host = hostKept ? value : null; }
             else if (!elsewhere || !IsSecret(name)) { request.Headers.TryAddWithoutValidation(name, value); }
         }
         if (!_probe.Headers.Any(h => h.Key == "User-Agent")) { request.Headers.TryAddWithoutValidation("User-Agent", "istio-probe/1.0"); }
         return request;
     }
+
+    /// <summary>Of the application's making, and bound for the log and istiod.</summary>
+    private static string Printable(string location) => string.Concat(location.Take(MostOfLocation).Select(c => char.IsControl(c) ? '?' : c));
 
     private static bool IsSecret(string header) =>
         header.Equals("Authorization", StringComparison.OrdinalIgnoreCase) || header.Equals("Cookie", StringComparison.OrdinalIgnoreCase) || header.Equals("WWW-Authenticate", StringComparison.OrdinalIgnoreCase);

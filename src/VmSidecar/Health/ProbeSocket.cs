@@ -6,9 +6,12 @@ namespace VmSidecar.Health;
 /// <summary>Connects a probe. Each address of the host is tried in turn, IPv4 first, from the given source where the family matches.</summary>
 internal static class ProbeSocket
 {
+    private const int LongestName = 255; // RFC 1035 §2.3.4
+
     /// <summary>A connected socket the caller owns. Throws SocketException with the first reason.</summary>
     public static async Task<Socket> ConnectAsync(string host, int port, IPAddress? source, CancellationToken cancel)
     {
+        if (host.Length > LongestName) { throw new SocketException((int)SocketError.HostNotFound); }
         IPAddress[] addresses = IPAddress.TryParse(host, out IPAddress? literal) ? [literal] : await System.Net.Dns.GetHostAddressesAsync(host, cancel);
         SocketException? first = null;
         foreach (IPAddress address in addresses.OrderBy(a => a.AddressFamily == AddressFamily.InterNetwork ? 0 : 1))

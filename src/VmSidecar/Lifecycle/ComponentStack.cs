@@ -26,8 +26,12 @@ internal sealed partial class ComponentStack(TimeSpan budget, TimeProvider time,
         Started(log, component.Name, Elapsed(begin));
     }
 
-    /// <summary>A second stop request: what still runs is cut short.</summary>
-    public void Hurry() => _hard.Cancel();
+    /// <summary>A second stop request: what still runs is cut short. Comes from a signal, so at any time, also when all has ended.</summary>
+    public void Hurry()
+    {
+        try { _hard.Cancel(); }
+        catch (ObjectDisposedException) { }
+    }
 
     /// <summary>Another program takes this one's place: ends <see cref="WaitForEndAsync"/>, which lets the components leave instead of stopping them.</summary>
     public void Leave() => _leaving.TrySetResult();

@@ -23,7 +23,7 @@ internal sealed partial class MetricsPage(MetricsSources sources, MetricRegistry
     private readonly Counter _envoyFailures = registry.Counter(Failures, FailuresHelp, "type=\"envoy\"");
     private readonly Counter _appFailures = registry.Counter(Failures, FailuresHelp, "type=\"application\"");
     private readonly Counter _agentFailures = registry.Counter(Failures, FailuresHelp, "type=\"agent\"");
-    private readonly Dictionary<string, string?> _lastProblem = [];
+    private readonly Dictionary<int, string?> _lastProblem = []; // by port
 
     /// <summary>One scrape: all sources at once, then one answer.</summary>
     public async Task ServeAsync(HttpContext http)
@@ -58,25 +58,25 @@ internal sealed partial class MetricsPage(MetricsSources sources, MetricRegistry
     {
         if (sources.EnvoyPort == 0) { return null; }
         (ScrapePart? part, string? problem) = await scraper.GetAsync(sources.EnvoyPort, "/stats/prometheus" + query, request, cancel);
-        Note("envoy", problem, _envoyFailures);
+        Note("envoy", sources.EnvoyPort, problem, _envoyFailures);
         return part;
     }
 
     private async Task<ScrapePart?> ApplicationAsync(ScrapeTarget target, ScrapeRequest request, CancellationToken cancel)
     {
         (ScrapePart? part, string? problem) = await scraper.GetAsync(target.Port, target.Path, request, cancel);
-        Note("application", problem, _appFailures);
+        Note("application", target.Port, problem, _appFailures);
         return part;
     }
 
-    /// <summary>Says a failure once, until it works again or fails otherwise.</summary>
-    private void Note(string kind, string? problem, Counter failures)
+    /// <summary>Says a failure once, until that source works again or fails otherwise.</summary>
+    private void Note(string kind, int port, string? problem, Counter failures)
     {
         if (problem is not null) { failures.Add(); }
         lock (_lastProblem)
         {
-            if (_lastProblem.GetValueOrDefault(kind) == problem) { return; }
-            _lastProblem[kind] = problem;
+            if (_lastProblem.GetValueOrDefault(port) == problem) { return; }
+            _lastProblem[port] = problem;
         }
         if (problem is not null) { Failed(log, kind, problem); }
     }

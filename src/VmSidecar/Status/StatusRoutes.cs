@@ -100,7 +100,7 @@ internal sealed class StatusRoutes(ReadinessProbe readiness, MetricsPage metrics
     private static Task Redirect(HttpContext http, string path)
     {
         while (path.Contains("//", StringComparison.Ordinal)) { path = path.Replace("//", "/", StringComparison.Ordinal); }
-        http.Response.Headers.Location = path + http.Request.QueryString;
+        http.Response.Headers.Location = new PathString(path).ToUriComponent() + http.Request.QueryString; // escaped again: a decoded line break is no header
         return Text(http, 301, "");
     }
 

@@ -192,6 +192,25 @@ public sealed class EnvironmentTests
         Assert.Equal(warned, host.Load().Errors.Any(e => e.IsWarning && e.Key == "ISTIO_META_INTERCEPTION_MODE" && e.Line == 1));
     }
 
+    /// <summary>What no probe could be made of is the operator's mistake at the start, not a workload that is never healthy.</summary>
+    [Theory]
+    [InlineData("{httpGet: {port: 1, host: 'my host'}}", "readinessProbe.httpGet.host: 'my host' is neither a host name nor an address")]
+    [InlineData("{tcpSocket: {port: 1, host: '[::1'}}", "readinessProbe.tcpSocket.host: '[::1' is neither")]
+    [InlineData("{httpGet: {port: 1, httpHeaders: [{name: Host, value: 'a b'}]}}", "readinessProbe.httpGet.httpHeaders: 'Host' cannot be sent")]
+    [InlineData("{httpGet: {port: 1, httpHeaders: [{name: X-A, value: \"a\\nX: 1\"}]}}", "readinessProbe.httpGet.httpHeaders: 'X-A' cannot be sent")]
+    [InlineData("{httpGet: {port: 1, httpHeaders: [{name: 'X A', value: '1'}]}}", "readinessProbe.httpGet.httpHeaders: 'X A' cannot be sent")]
+    [InlineData("{periodSeconds: 2147483647, tcpSocket: {port: 1}}", "readinessProbe.periodSeconds: '2147483647' seconds are more than 30 days")]
+    [InlineData("{timeoutSeconds: 86400, httpGet: {port: 1, host: app.example, httpHeaders: [{name: Host, value: 'app.example:8080'}, {name: X-A, value: 'a b;c'}]}}", null)]
+    [InlineData("{httpGet: {port: 1, host: '::1'}}", null)]
+    [InlineData("{httpGet: {port: 1, host: '[::1]'}}", null)]
+    [InlineData("{tcpSocket: {port: 1, host: my_host}}", null)]
+    public void A_probe_that_cannot_be_made_is_a_mistake(string probe, string? said)
+    {
+        using TestHost host = TestHost.WithFixture("1.31").Mesh($"defaultConfig: {{discoveryAddress: 'istiod.istio-system.svc:15012', readinessProbe: {probe}}}\n");
+        Assert.Equal(said is not null, host.Load().Mistakes.Any());
+        Assert.All(host.Load().Mistakes, m => Assert.Contains(said!, m.ToString(), StringComparison.Ordinal));
+    }
+
     /// <summary>The classic agent ignores them.</summary>
     [Fact]
     public void Trust_anchors_of_the_mesh_file_count()

@@ -59,6 +59,59 @@ public sealed class ProberTests
         Assert.Equal("status code was not from [200,400), bad code 500", await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTP", [])));
     }
 
+    /// <summary>Whatever the application says is a failed probe at worst, never the agent's end.</summary>
+    [Theory]
+    [InlineData("//a:99999/")]
+    [InlineData("http://a:99999/")]
+    [InlineData("http://[::1")]
+    [InlineData("http:///")]
+    [InlineData("http://a b/")]
+    [InlineData("http://..")]
+    [InlineData("http://%zz/")]
+    [InlineData("http://x@:1/")]
+    [InlineData("http://0.0.0.0:0/")]
+    [InlineData("//")]
+    [InlineData("\\\\127.0.0.1:1\\b")]
+    [InlineData("https:x")]
+    [InlineData("ftp://a/")]
+    [InlineData("http://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/")]
+    public async Task A_redirect_to_nowhere_is_a_failed_probe(string location)
+    {
+        await using WebApplication app = await ServeAsync(http =>
+        {
+            http.Response.StatusCode = http.Request.Path == "/" ? 302 : 500;
+            http.Response.Headers.Location = location;
+            return Task.CompletedTask;
+        });
+        Assert.NotNull(await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTP", [])));
+    }
+
+    [Theory]
+    [InlineData("Host", "a b")]
+    [InlineData("Host", "a\r\nX: 1")]
+    [InlineData("X-A", "a\r\nX: 1")]
+    [InlineData("X A", "1")]
+    [InlineData("X-A", "ü")]
+    [InlineData("Content-Type", "text/plain")]
+    public async Task A_header_that_cannot_be_sent_is_a_failed_probe_at_worst(string name, string value)
+    {
+        bool smuggled = false;
+        await using WebApplication app = await ServeAsync(http => { smuggled |= http.Request.Headers.ContainsKey("X"); return Task.CompletedTask; });
+        await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTP", [new(name, value)]));
+        Assert.False(smuggled);
+    }
+
+    /// <summary>Of the operator's own words: the start and every probe go on.</summary>
+    [Theory]
+    [InlineData("my host")]
+    [InlineData("[::1")]
+    [InlineData("a..b")]
+    public async Task A_host_that_is_none_is_a_failed_probe(string host)
+    {
+        Assert.NotNull(await ProbeAsync(new HttpProbe("/", 80, host, "HTTP", [])));
+        Assert.NotNull(await new TcpProber(new TcpProbe(1, new string('a', 300)), Options, TimeProvider.System).ProbeAsync(CancellationToken.None));
+    }
+
     [Fact]
     public async Task A_loop_of_redirects_ends()
     {

@@ -24,6 +24,17 @@ public sealed class ComponentStackTests
         Assert.Equal(["+a", "+b", "-b", "-a"], _events);
     }
 
+    /// <summary>A second signal may come at any time until the process is gone.</summary>
+    [Fact]
+    public async Task To_hurry_what_has_ended_is_no_error()
+    {
+        ComponentStack stack = New();
+        await stack.StartAsync(new Part("a", _events), default);
+        await stack.DisposeAsync();
+        stack.Hurry();
+        Assert.Equal(["+a", "-a"], _events);
+    }
+
     [Fact]
     public async Task A_half_started_component_is_stopped_too()
     {

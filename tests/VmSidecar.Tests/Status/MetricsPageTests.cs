@@ -93,6 +93,17 @@ public sealed class MetricsPageTests
     }
 
     [Fact]
+    public async Task One_application_of_two_that_fails_is_told_once()
+    {
+        _scraper.Pages[15090] = ("envoy_x 1\n", ScraperDouble.Text);
+        _scraper.Pages[9101] = ("app_x 1\n", ScraperDouble.Text);
+        await ScrapeAsync([new(9100, "/m"), new(9101, "/m")]);
+        for (int i = 0; i < 3; i++) { await ScrapeAsync([]); } // the same page
+        Assert.Equal(["Error: failed scraping application metrics: nothing on 9100"], _log.All);
+        Assert.Equal(4, _metrics.Counter("scrape_failures_total", "", "type=\"application\"").Value);
+    }
+
+    [Fact]
     public async Task Each_source_is_asked_for_what_can_be_joined()
     {
         await ScrapeAsync([new(9100, "/metrics")]);

@@ -49,6 +49,17 @@ public sealed class StatusServerTests : IAsyncLifetime
         await _server.StopAsync(CancellationToken.None);
     }
 
+    [Theory]
+    [InlineData("//stats//prometheus?a=b", "/stats/prometheus?a=b")]
+    [InlineData("//a%0d%0aSet-Cookie:x", "/a%0D%0ASet-Cookie:x")]
+    [InlineData("//%C3%BC%20b", "/%C3%BC%20b")]
+    public async Task Doubled_slashes_lead_to_the_path_without_them(string path, string location)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, new Uri($"http://127.0.0.1:{_server.Port}{path}"));
+        using HttpResponseMessage answer = await _http.SendAsync(request);
+        Assert.Equal((301, location), ((int)answer.StatusCode, answer.Headers.Location?.OriginalString));
+    }
+
     [Theory] // as recorded of pilot-agent 1.31 (status/pilot-agent-1.31-endpoints.txt)
     [InlineData("GET", "/healthz/ready", 200, "")]
     [InlineData("POST", "/healthz/ready", 200, "")]
