@@ -15,6 +15,7 @@ internal sealed class Http2GoAwayScanner
     private const int GoAwayFixed = 8; // last stream id, error code
     private const int ResetFixed = 4;  // error code
 
+    private readonly TaskCompletionSource _leaving = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly byte[] _pending = new byte[HeaderLength + GoAwayFixed];
     private int _pendingLength;
     private long _skip;
@@ -26,6 +27,9 @@ internal sealed class Http2GoAwayScanner
 
     /// <summary>The error code of the last GOAWAY, -1 when none came. 0 is NO_ERROR: the peer leaves in order.</summary>
     public int Code => Volatile.Read(ref _code);
+
+    /// <summary>Ends when the peer says that it leaves in order (GOAWAY NO_ERROR); never when it does not.</summary>
+    public Task Leaving => _leaving.Task;
 
     /// <summary>Takes the next bytes as they came from the wire, in any pieces.</summary>
     public void Feed(ReadOnlySpan<byte> bytes)
@@ -57,6 +61,7 @@ internal sealed class Http2GoAwayScanner
         {
             uint code = BinaryPrimitives.ReadUInt32BigEndian(_pending.AsSpan(HeaderLength + 4));
             Volatile.Write(ref _code, (int)Math.Min(code, int.MaxValue));
+            if (code == 0) { _leaving.TrySetResult(); }
             length -= GoAwayFixed;
         }
         else if (_pendingLength == HeaderLength + ResetFixed)

@@ -36,6 +36,12 @@ internal sealed record XdsOptions
     /// <summary>A response from istiod above this, bytes, is passed on while it arrives instead of being gathered first.</summary>
     public int LargeMessage { get; init; } = 256 * 1024;
 
+    /// <summary>
+    /// Longest time a stream stays on a connection that istiod has said goodbye on; each takes a random part of it, so that the VMs of one istiod do not come back as
+    /// a wave. istiod cuts ten seconds after its goodbye (reference 03 section 3.5).
+    /// </summary>
+    public TimeSpan LeaveWithin { get; init; } = TimeSpan.FromSeconds(5);
+
     /// <summary>VMSIDECAR_OFFLINE_MAX_AGE: oldest resources Envoy is started with while istiod cannot be reached; zero: never.</summary>
     public TimeSpan OfflineMaxAge { get; init; } = TimeSpan.FromHours(24);
 

@@ -45,7 +45,7 @@ internal sealed class GrpcChannel : IAsyncDisposable
         request.Headers.TryAddWithoutValidation(GrpcMetadata.AcceptEncoding, "identity");
         foreach ((string name, string value) in metadata) { request.Headers.TryAddWithoutValidation(name, value); }
         request.Headers.TryAddWithoutValidation("user-agent", GrpcMetadata.UserAgent); // after the caller's own, as gRPC libraries do
-        var call = new GrpcClientCall(request, content, Options, () => _connector.Goodbye);
+        var call = new GrpcClientCall(request, content, Options, _connector);
         try
         {
             await call.OpenAsync(_http, stop);

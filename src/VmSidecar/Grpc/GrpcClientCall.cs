@@ -7,7 +7,7 @@ namespace VmSidecar.Grpc;
 /// One call over HttpClient. Reading: (1) response headers, which a server may hold back until its first message, (2) frames,
 /// (3) trailers. Whatever goes wrong becomes <see cref="Status"/>; the first end wins. Owned by the caller of <see cref="GrpcChannel.OpenAsync"/>.
 /// </summary>
-internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestContent content, GrpcChannelOptions options, Func<PeerGoodbye> goodbye) : IGrpcClientCall
+internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestContent content, GrpcChannelOptions options, GrpcConnector connector) : IGrpcClientCall
 {
     private readonly CancellationTokenSource _reset = new(); // ends the call from our side
     private readonly Lock _gate = new();                     // guards _end
@@ -23,6 +23,8 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
 
     public bool EndedByTransport => End.IsTransport;
 
+    public Task PeerLeaves => connector.Leaving;
+
     private GrpcEnd End { get { lock (_gate) { return _end ?? throw new InvalidOperationException("the call has not ended"); } } }
 
     /// <summary>Sends the headers; returns when the stream exists. Throws <see cref="GrpcException"/> when there is no connection.</summary>
@@ -37,7 +39,7 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
             await _response;
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { throw; }
-        catch (Exception e) when (IsTransport(e)) { throw Failed(GrpcFailure.From(e, goodbye()), e); }
+        catch (Exception e) when (IsTransport(e)) { throw Failed(GrpcFailure.From(e, connector.Goodbye), e); }
     }
 
     public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
@@ -99,7 +101,7 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
         }
         catch (Exception e) when (IsTransport(e))
         {
-            throw Failed(_reset.IsCancellationRequested ? Cancelled : GrpcFailure.From(e, goodbye()), e);
+            throw Failed(_reset.IsCancellationRequested ? Cancelled : GrpcFailure.From(e, connector.Goodbye), e);
         }
     }
 
@@ -170,13 +172,13 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
     private GrpcEnd FromPeer(GrpcStatus status) => new(
         status,
         status.Code is GrpcStatusCode.OK or GrpcStatusCode.Cancelled or GrpcStatusCode.DeadlineExceeded
-            || (status.Code == GrpcStatusCode.Unavailable && goodbye().GoAway == 0));
+            || (status.Code == GrpcStatusCode.Unavailable && connector.Goodbye.GoAway == 0));
 
     // The caller's own cancellation is the caller's; everything else is how the call ended.
     private bool IsEnd(Exception e, CancellationToken stop) =>
         IsTransport(e) && !(e is OperationCanceledException && stop.IsCancellationRequested && !_reset.IsCancellationRequested);
 
-    private void FinishWith(Exception e) => Finish(_reset.IsCancellationRequested ? Cancelled : GrpcFailure.From(e, goodbye()));
+    private void FinishWith(Exception e) => Finish(_reset.IsCancellationRequested ? Cancelled : GrpcFailure.From(e, connector.Goodbye));
 
     private void Finish(GrpcEnd end)
     {

@@ -13,6 +13,8 @@ namespace VmSidecar.Grpc;
 /// </summary>
 internal sealed class GrpcConnector(GrpcChannelOptions options) : IDisposable
 {
+    private static readonly Task s_never = new TaskCompletionSource().Task;
+
     private const string UnixPrefix = "unix:";
     private readonly Lock _gate = new();          // guards the two below
     private readonly List<Socket> _sockets = [];  // at most one in use; closed ones leave when the next comes
@@ -21,6 +23,9 @@ internal sealed class GrpcConnector(GrpcChannelOptions options) : IDisposable
 
     /// <summary>What the peer of the latest connection has said of its end.</summary>
     public PeerGoodbye Goodbye => new(_latest?.Code ?? -1, _latest?.Reset ?? -1);
+
+    /// <summary>Ends when the peer of the latest connection says that it leaves in order.</summary>
+    public Task Leaving => _latest?.Leaving ?? s_never;
 
     /// <summary>One new connection, ready for the HTTP/2 preface. Throws <see cref="GrpcException"/> UNAVAILABLE with the reason.</summary>
     public async ValueTask<Stream> ConnectAsync(CancellationToken stop)

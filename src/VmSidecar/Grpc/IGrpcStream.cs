@@ -32,6 +32,9 @@ internal interface IGrpcClientCall : IGrpcStream, IAsyncDisposable
     /// <summary>True for an ending to expect from a peer that is well: OK, CANCELLED, a planned goodbye (GOAWAY NO_ERROR), a closed connection. Valid together with <see cref="Status"/>.</summary>
     bool EndedGracefully => Status.IsOk;
 
+    /// <summary>Ends when the peer says that it closes the connection in order (GOAWAY NO_ERROR): what is under way goes on for a while. Valid once the call is open.</summary>
+    Task PeerLeaves { get; }
+
     /// <summary>True when the peer did not say <see cref="Status"/>: the connection died. Valid together with it.</summary>
     bool EndedByTransport => false;
 }

@@ -110,7 +110,21 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
             await SendAsync(istiod, delta, XdsMessages.Subscribe(delta, type, first ? _node : default), stop);
             first = false;
         }
-        while (await istiod.ReadAsync(stop) is { } message)
+        using var turn = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        Task leaving = LeaveInTimeAsync(istiod, turn);
+        try { return await ConsumeAsync(istiod, delta, turn.Token, stop); }
+        catch (OperationCanceledException) when (turn.IsCancellationRequested && !stop.IsCancellationRequested) { return IstiodGoodbye.Status; }
+        finally
+        {
+            await turn.CancelAsync();
+            await leaving;
+        }
+    }
+
+    /// <summary>Reads until the stream ends, or <paramref name="turn"/> fires; what has been read is taken and answered.</summary>
+    private async Task<GrpcStatus> ConsumeAsync(IGrpcClientCall istiod, bool delta, CancellationToken turn, CancellationToken stop)
+    {
+        while (await istiod.ReadAsync(turn) is { } message)
         {
             using (message)
             {
@@ -126,6 +140,16 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
             }
         }
         return istiod.Status;
+    }
+
+    private async Task LeaveInTimeAsync(IGrpcClientCall istiod, CancellationTokenSource turn)
+    {
+        try
+        {
+            await IstiodGoodbye.TimeToLeaveAsync(istiod, context, turn.Token);
+            await turn.CancelAsync();
+        }
+        catch (OperationCanceledException) when (turn.IsCancellationRequested) { }
     }
 
     private async Task SendAsync(IGrpcClientCall istiod, bool delta, byte[] request, CancellationToken stop)
@@ -166,6 +190,7 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
             await SettleAsync(delta: false, stop); // not a failure: the next attempt follows at once
             return;
         }
+        if (UpSince is not null && status == IstiodGoodbye.Status) { return; } // left in order, and spread already: the next attempt follows at once
         _failures++;
         string explained = context.Refusals.Ended(status, joint: false);
         Trouble = explained;

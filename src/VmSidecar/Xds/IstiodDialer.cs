@@ -39,6 +39,8 @@ internal sealed class IstiodDialer(IIstiodAccess access, string address, int max
 
         public bool EndedByTransport => call.EndedByTransport;
 
+        public Task PeerLeaves => call.PeerLeaves;
+
         public async ValueTask<int> BeginReadAsync(CancellationToken stop)
         {
             int length = await call.BeginReadAsync(stop);

@@ -157,4 +157,7 @@ internal static partial class XdsLog
 
     [LoggerMessage(47, LogLevel.Error, "downstream dropped delta xds push to Envoy, connection already closed\tid={Id}")]
     public static partial void DroppedDelta(ILogger log, long id);
+
+    [LoggerMessage(52, LogLevel.Debug, "istiod at {Address} closes the connection in order; the stream on it ends in {Wait}")]
+    public static partial void IstiodLeaves(ILogger log, string address, string wait);
 }

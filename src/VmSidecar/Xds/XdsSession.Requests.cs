@@ -18,6 +18,7 @@ internal sealed partial class XdsSession
     private readonly TaskCompletionSource<HealthState?> _listenersAsked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly ConcurrentQueue<HealthState> _reporting = new(); // in the order of the health messages in the queue
     private readonly HashSet<string> _begun = new(StringComparer.Ordinal); // kept types asked for on this stream; used by the loop that sends
+    private HealthState? _queued; // queued last
     private bool _namesAsked, _warnedOfSize;
 
     /// <summary>The health istiod was told last on this stream.</summary>
@@ -40,6 +41,7 @@ internal sealed partial class XdsSession
                 if (request.HasNode) { Meet(message.Body.Span[request.Node]); }
                 if ((!TryQueue(message, request) || !TryInject(request)) && !_leaving) { return TooSlow(); }
             }
+            if (Unsaid is { } last) { TryReport(last); } // nothing can follow
             _requests.Complete();
             return SessionEnd.ByEnvoy(GrpcStatus.Ok);
         }
@@ -124,15 +126,17 @@ internal sealed partial class XdsSession
                     stop.ThrowIfCancellationRequested();
                     if (!again) { continue; }
                 }
-                if (state is not null && !TryReport(state) && !_requests.IsComplete) { return TooSlow(); }
+                if (state is not null && !TryReport(state, again) && !_requests.IsComplete) { return TooSlow(); }
                 sent = state;
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { return SessionEnd.Stopped; }
     }
 
-    private bool TryReport(HealthState state)
+    /// <summary>Queues a state, unless it is the one queued last.</summary>
+    private bool TryReport(HealthState state, bool again = false)
     {
+        if (ReferenceEquals(Interlocked.Exchange(ref _queued, state), state) && !again) { return true; }
         _reporting.Enqueue(state);
         return TryQueue(XdsMessages.Health(delta, state));
     }

@@ -14,7 +14,7 @@ internal sealed partial class XdsSession
         {
             while (true) // ends with the stream
             {
-                int length = await istiod.BeginReadAsync(stop);
+                if (await NextLengthAsync(istiod, stop) is not { } length) { return SessionEnd.ByIstiod(IstiodGoodbye.Status, graceful: true); }
                 if (length < 0) { break; }
                 SessionEnd? end;
                 if (context.CutThrough.Takes(length))

@@ -7,7 +7,7 @@ namespace VmSidecar.Xds;
 /// <summary>
 /// One Envoy stream and one istiod stream of the same method, for the life of both. Stages: (1) dial, (2) pump both ways,
 /// (3) the first end decides, (4) close both. Four loops: read Envoy, send to istiod, read istiod and hand on to Envoy, report
-/// health; a fifth gives up on a silent istiod at boot. Reading Envoy never waits for sending to istiod (<see cref="RequestQueue"/>); a slow Envoy throttles istiod (what
+/// health; a fifth gives up on a silent istiod at boot, a sixth leaves one that has said goodbye. Reading Envoy never waits for sending to istiod (<see cref="RequestQueue"/>); a slow Envoy throttles istiod (what
 /// it does not take is not read). Messages are forwarded as the bytes they came in. Owned by <see cref="XdsProxy"/>.
 /// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "a source without a timer holds nothing to free, and a superseding stream may cancel it after the session has ended")]
@@ -63,12 +63,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     public async Task TakeLeaveAsync(HealthState last, GrpcStatus status, CancellationToken limit)
     {
         if (IsAside || !_listenersAsked.Task.IsCompletedSuccessfully) { return; } // istiod was told no health on this stream
-        while (true)
-        {
-            (HealthState? said, Task changed) = Reported.Watch();
-            if (ReferenceEquals(said, last)) { break; }
-            await changed.WaitAsync(limit);
-        }
+        await ToldAsync(last, limit);
         _supersededWith = status;
         _leaving = true;
         _requests.Complete();
@@ -78,19 +73,20 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     /// <summary>Serves until either side ends; the result becomes Envoy's trailers.</summary>
     public async Task<GrpcStatus> RunAsync(CancellationToken aborted)
     {
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(aborted, _supersede.Token);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(_supersede.Token);
+        using var client = CancellationTokenSource.CreateLinkedTokenSource(stop.Token, aborted); // istiod's side may outlive Envoy's for a last word
         try
         {
-            await using IGrpcClientCall? istiod = await DialAsync(stop.Token); // 1
+            await using IGrpcClientCall? istiod = await DialAsync(client.Token); // 1
             if (istiod is not null)
             {
                 LogConnected();
-                End = await PumpAsync(istiod, stop); // 2, 3
+                End = await PumpAsync(istiod, stop, client.Token); // 2, 3
             }
             else
             {
                 End = Candidate is { } kept
-                    ? await ServeOfflineAsync(kept, stop.Token)
+                    ? await ServeOfflineAsync(kept, client.Token)
                     : SessionEnd.ByIstiod(new GrpcStatus(GrpcStatusCode.Unavailable, "istiod takes over"), graceful: true);
             }
         }
@@ -103,7 +99,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
             End = new SessionEnd(SessionCause.Istiod, e.Status, Expected: true);
             return e.Status;
         }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        catch (OperationCanceledException) when (client.IsCancellationRequested)
         {
             End = SessionEnd.Stopped;
         }
@@ -120,18 +116,19 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
 
     private bool IsSuperseded => _leaving || _supersede.IsCancellationRequested;
 
-    private async Task<SessionEnd> PumpAsync(IGrpcClientCall istiod, CancellationTokenSource stop)
+    private async Task<SessionEnd> PumpAsync(IGrpcClientCall istiod, CancellationTokenSource stop, CancellationToken client)
     {
-        Task<SessionEnd> requests = ReadEnvoyAsync(stop.Token), upstream = SendIstiodAsync(istiod, stop.Token);
+        Task<SessionEnd> requests = ReadEnvoyAsync(client), upstream = SendIstiodAsync(istiod, stop.Token);
         Task<SessionEnd> responses = ReadIstiodAsync(istiod, stop.Token);
-        Task<SessionEnd> health = ReportHealthAsync(stop.Token), patience = GiveUpAsync(stop.Token);
-        Task<SessionEnd>[] loops = [requests, upstream, responses, health, patience];
+        Task<SessionEnd> health = ReportHealthAsync(stop.Token), patience = GiveUpAsync(stop.Token), goodbye = LeaveInTimeAsync(istiod, stop.Token);
+        Task<SessionEnd>[] loops = [requests, upstream, responses, health, patience, goodbye];
         Task<SessionEnd> first = await Task.WhenAny(loops);
         if (first == requests && (await requests).Status.IsOk && _requests.IsComplete)
         {
             await Task.WhenAny(responses, Task.Delay(DrainGrace, context.Time, stop.Token)); // half-closed: istiod's answers and its end still count
             if (responses.IsCompletedSuccessfully) { first = responses; }
         }
+        if (first == requests && Unsaid is { } last) { await LastWordsAsync(last, responses, stop.Token); }
         if (first == upstream)
         {
             await Task.WhenAny(responses, Task.Delay(StatusGrace, context.Time, stop.Token)); // its trailers say why the send failed
@@ -144,6 +141,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
             if (_half) { envoy.Abandon(); }
         }
         await _conversions;
+        await _unread.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // cancelled with the loops
         return await first;
     }
 

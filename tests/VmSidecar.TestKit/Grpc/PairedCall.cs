@@ -11,6 +11,7 @@ internal sealed class PairedCall
 {
     private readonly Channel<byte[]> _up, _down;
     private readonly CancellationTokenSource _clientGone = new();
+    private readonly TaskCompletionSource _leaving = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource<GrpcStatus> _status = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public PairedCall(string method, int window = 4)
@@ -40,6 +41,12 @@ internal sealed class PairedCall
     /// <summary>Runs before each piece the client gets of a message it reads in pieces.</summary>
     public Func<Task> BeforePiece { get; set; } = () => Task.CompletedTask;
 
+    /// <summary>The server says that it closes the connection in order.</summary>
+    public void Leave() => _leaving.TrySetResult();
+
+    /// <summary>Messages of the client's that the server has not read.</summary>
+    public int Waiting => _up.Reader.Count;
+
     /// <summary>Ends when the server has ended the call.</summary>
     public Task<GrpcStatus> Ended => _status.Task;
 
@@ -61,6 +68,8 @@ internal sealed class PairedCall
         public GrpcStatus Status => _ended ? call._status.Task.Result : throw new InvalidOperationException("the call has not ended");
 
         public bool EndedGracefully => false;
+
+        public Task PeerLeaves => call._leaving.Task;
 
         public async ValueTask<int> BeginReadAsync(CancellationToken stop)
         {

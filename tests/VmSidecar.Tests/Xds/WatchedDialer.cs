@@ -51,6 +51,8 @@ internal sealed class WatchedDialer(IIstiodDialer inner) : IIstiodDialer
 
         public bool EndedByTransport => call.EndedByTransport;
 
+        public Task PeerLeaves => call.PeerLeaves;
+
         public ValueTask<int> BeginReadAsync(CancellationToken stop) => call.BeginReadAsync(stop);
 
         public ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop) => call.ReadAsync(stop);

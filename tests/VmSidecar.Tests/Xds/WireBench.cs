@@ -25,7 +25,7 @@ internal sealed class WireBench : IAsyncDisposable
     private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xdsw-").FullName;
     private readonly List<IAsyncDisposable> _peers = [];
 
-    private WireBench(FakeIstiod istiod, bool? delta, int largeMessage, TimeSpan? keepAlive, string? tokenText, Issued? certificate)
+    private WireBench(FakeIstiod istiod, bool? delta, int largeMessage, TimeSpan leaveWithin, TimeSpan? keepAlive, string? tokenText, Issued? certificate)
     {
         Istiod = istiod;
         istiod.Registry.Add(new WorkloadGroup("vm-ns", "vm-app", "vm-sa"));
@@ -39,7 +39,7 @@ internal sealed class WireBench : IAsyncDisposable
         {
             Socket = Path.Combine(_folder, "XDS"), DiscoveryAddress = istiod.Target, ServerName = "istiod.istio-system.svc", StateDirectory = _folder,
             Node = new NodeOptions("sidecar~10.99.0.2~vm1.vm-ns~vm-ns.svc.cluster.local", "vm-app", "", "", "", metadata, ["10.99.0.2"]),
-            SubscribeNames = true, Delta = delta, LargeMessage = largeMessage, GrpcBootstrapFile = Path.Combine(_folder, "grpc", "bootstrap.json"),
+            SubscribeNames = true, Delta = delta, LargeMessage = largeMessage, LeaveWithin = leaveWithin, GrpcBootstrapFile = Path.Combine(_folder, "grpc", "bootstrap.json"),
         };
         var identity = new IdentityOptions
         {
@@ -72,12 +72,15 @@ internal sealed class WireBench : IAsyncDisposable
 
     public RelayBench.TableSink Names { get; } = new();
 
-    /// <summary>Started; with a good token and no client certificate unless these say otherwise (null from <paramref name="token"/>: there is no token).</summary>
+    /// <summary>
+    /// Started; with a good token and no client certificate unless these say otherwise (null from <paramref name="token"/>: there is no token). An istiod that says goodbye is not left
+    /// before it ends the stream, unless <paramref name="leaveWithin"/> says so.
+    /// </summary>
     public static async Task<WireBench> StartedAsync(
-        IstiodOptions? istiod = null, bool? delta = null, int largeMessage = 256 * 1024, TimeSpan? keepAlive = null, Func<FakeIstiod, string?>? token = null, Func<FakeIstiod, Issued>? certificate = null)
+        IstiodOptions? istiod = null, bool? delta = null, int largeMessage = 256 * 1024, TimeSpan? leaveWithin = null, TimeSpan? keepAlive = null, Func<FakeIstiod, string?>? token = null, Func<FakeIstiod, Issued>? certificate = null)
     {
         FakeIstiod started = await FakeIstiod.StartedAsync(istiod);
-        var bench = new WireBench(started, delta, largeMessage, keepAlive, token is null ? started.Tokens.Make("vm-ns", "vm-sa") : token(started), certificate?.Invoke(started));
+        var bench = new WireBench(started, delta, largeMessage, leaveWithin ?? TimeSpan.FromHours(1), keepAlive, token is null ? started.Tokens.Make("vm-ns", "vm-sa") : token(started), certificate?.Invoke(started));
         await bench.Proxy.StartAsync(CancellationToken.None);
         return bench;
     }

@@ -51,6 +51,7 @@ public sealed class Http2GoAwayScannerTests
                 at += length;
             }
             Assert.Equal(code, scanner.Code);
+            Assert.Equal(code == 0, scanner.Leaving.IsCompleted);
         }
     }
 

@@ -1,0 +1,69 @@
+using VmSidecar.Grpc;
+using VmSidecar.Health;
+
+namespace VmSidecar.Xds;
+
+/// <summary>Ends that are not cut short: the workload's goodbye is taken by istiod, and what istiod has sent before its own goodbye by Envoy.</summary>
+internal sealed partial class XdsSession
+{
+    private static readonly TimeSpan LastWordsLimit = TimeSpan.FromSeconds(1); // an istiod that does not take them is not waited for
+
+    private readonly TaskCompletionSource _turn = new(TaskCreationOptions.RunContinuationsAsynchronously); // istiod has said goodbye, and it is time to leave it
+    private Task _unread = Task.CompletedTask; // a wait for istiod that nobody waits for any more; ends with the stream
+
+    /// <summary>The workload's goodbye, where istiod was told health on this stream and may not have read that yet; null: there is none.</summary>
+    private HealthState? Unsaid => !IsAside && _listenersAsked.Task.IsCompletedSuccessfully && context.Links.Health.Current is { IsLast: true } last ? last : null;
+
+    /// <summary>Returns when istiod's transport has taken this state.</summary>
+    private async Task ToldAsync(HealthState state, CancellationToken limit)
+    {
+        while (true)
+        {
+            (HealthState? said, Task changed) = Reported.Watch();
+            if (ReferenceEquals(said, state)) { return; }
+            await changed.WaitAsync(limit);
+        }
+    }
+
+    /// <summary>Envoy has gone while the workload says goodbye: that is written, the stream half-closed, and istiod given a moment to end it; a reset would overtake it.</summary>
+    private async Task LastWordsAsync(HealthState last, Task responses, CancellationToken stop)
+    {
+        using var limit = new CancellationTokenSource(LastWordsLimit, context.Time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, stop);
+        try
+        {
+            await ToldAsync(last, either.Token);
+            _requests.Complete();
+            await responses.WaitAsync(either.Token);
+        }
+        catch (OperationCanceledException) when (either.IsCancellationRequested) { }
+    }
+
+    /// <summary>Tells the loop that reads istiod when to leave an istiod that has said goodbye.</summary>
+    private async Task<SessionEnd> LeaveInTimeAsync(IGrpcClientCall istiod, CancellationToken stop)
+    {
+        try
+        {
+            await IstiodGoodbye.TimeToLeaveAsync(istiod, context, stop);
+            _turn.TrySetResult();
+            await Task.Delay(Timeout.InfiniteTimeSpan, context.Time, stop);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
+        return SessionEnd.Stopped;
+    }
+
+    /// <summary>
+    /// The length of the next message; -1: the stream has ended; null: it is time to leave, and no message has begun. What has arrived by then is still read: a message goes
+    /// to Envoy whole or not at all, and Envoy asks again for the rest on its next stream.
+    /// </summary>
+    private async ValueTask<int?> NextLengthAsync(IGrpcClientCall istiod, CancellationToken stop)
+    {
+        ValueTask<int> begun = istiod.BeginReadAsync(stop);
+        if (begun.IsCompleted) { return await begun; }
+        Task<int> next = begun.AsTask();
+        await Task.WhenAny(next, _turn.Task);
+        if (next.IsCompleted) { return await next; }
+        _unread = next;
+        return null;
+    }
+}
