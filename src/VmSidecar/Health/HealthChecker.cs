@@ -9,10 +9,13 @@ namespace VmSidecar.Health;
 
 /// <summary>
 /// Probes the workload and publishes the verdict for the relay, which tells istiod. Stages of a probe: Envoy's readiness, then the
-/// application; the first failure is the result. Owned by SidecarApp; exists only where a readinessProbe is configured.
+/// application; the first failure is the result. An Envoy that has not begun to serve yet is no result for a while: istiod offers nobody of whom it has heard nothing,
+/// and a verdict on the way up would only delay the good one. Owned by SidecarApp; exists only where a readinessProbe is configured.
 /// </summary>
 internal sealed partial class HealthChecker(ProbeOptions options, IProber application, EnvoyReadiness? envoy, TimeProvider time, ILogger log) : IComponent, IReplaceable, IDisposable
 {
+    private static readonly TimeSpan EnvoysChance = TimeSpan.FromMinutes(1); // from its start to its first configuration; 17 s with 5,000 services
+
     private const string Goodbye = "the agent is stopping";
 
     private readonly HealthPolicy _policy = new(options.SuccessThreshold, options.FailureThreshold);
@@ -69,10 +72,12 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
         {
             await Task.Delay(options.InitialDelay, time, end);
             HealthPolicy.Memory memory = default;
-            long next = time.GetTimestamp();
+            long begin = time.GetTimestamp(), next = begin;
             while (true)
             {
-                memory = Judge(memory, await ProbeAsync(end));
+                string? envoys = envoy is null ? null : await envoy.CheckAsync(end);
+                if (envoys is not null && State.Current is null && time.GetElapsedTime(begin) < EnvoysChance) { ProbeFailed(log, envoys); }
+                else { memory = Judge(memory, envoys ?? await application.ProbeAsync(end)); }
                 next = NextTick(next);
                 await Task.Delay(time.GetElapsedTime(time.GetTimestamp(), next), time, end);
             }
@@ -87,9 +92,6 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
             throw;
         }
     }
-
-    private async Task<string?> ProbeAsync(CancellationToken stop) =>
-        (envoy is null ? null : await envoy.CheckAsync(stop)) ?? await application.ProbeAsync(stop);
 
     private HealthPolicy.Memory Judge(HealthPolicy.Memory memory, string? error)
     {

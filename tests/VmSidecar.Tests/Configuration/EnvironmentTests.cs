@@ -211,6 +211,15 @@ public sealed class EnvironmentTests
         Assert.All(host.Load().Mistakes, m => Assert.Contains(said!, m.ToString(), StringComparison.Ordinal));
     }
 
+    /// <summary>Istio's documentation says that three failures are the default; the agent has always used one, and configuration written for it counts on that.</summary>
+    [Theory, InlineData("", 1, 1), InlineData(", failureThreshold: 0, successThreshold: 0", 1, 1), InlineData(", failureThreshold: 3, successThreshold: 2", 3, 2)]
+    public void One_failure_is_the_default(string more, int failures, int successes)
+    {
+        using TestHost host = TestHost.WithFixture("1.31").Mesh($"defaultConfig: {{discoveryAddress: 'istiod.istio-system.svc:15012', readinessProbe: {{tcpSocket: {{port: 1}}{more}}}}}\n");
+        ProbeOptions probe = host.Options().Probe!;
+        Assert.Equal((failures, successes, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(10), TimeSpan.Zero), (probe.FailureThreshold, probe.SuccessThreshold, probe.Timeout, probe.Period, probe.InitialDelay));
+    }
+
     /// <summary>The classic agent ignores them.</summary>
     [Fact]
     public void Trust_anchors_of_the_mesh_file_count()

@@ -1,7 +1,9 @@
 using System.Threading.Channels;
 
 using VmSidecar.Configuration;
+using VmSidecar.Envoy;
 using VmSidecar.Health;
+using VmSidecar.Lifecycle;
 using VmSidecar.TestKit;
 using VmSidecar.Tests.Envoy;
 
@@ -12,6 +14,7 @@ namespace VmSidecar.Tests.Health;
 public sealed class HealthCheckerTests
 {
     private readonly Lines _log = new();
+    private bool _ticked;
     private readonly ManualTimeProvider _time = new();
 
     [Fact]
@@ -38,6 +41,43 @@ public sealed class HealthCheckerTests
                 "Information: success threshold hit, marking as healthy",
             ],
             _log.All);
+        await checker.StopAsync(CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task An_Envoy_on_its_way_up_is_no_verdict_and_one_that_dies_later_is()
+    {
+        await using AdminDouble admin = await AdminDouble.StartAsync();
+        var envoy = new Published<EnvoyState>(new EnvoyState(EnvoyPhase.Running, 7, 1, default, null));
+        using var checker = new HealthChecker(new ProbeOptions(), new ScriptedProber(null, null), Readiness(admin, envoy), _time, _log);
+        await checker.StartAsync(CancellationToken.None);
+        for (int i = 0; i < 3; i++) { await TickAsync(); }
+        Assert.Null(checker.State.Current); // the application was not asked either
+        admin.Updates = "cluster_manager.cds.update_success: 1\nlistener_manager.lds.update_success: 1\n";
+        admin.Server = "server.state: 0\nlistener_manager.workers_started: 1\n";
+        await TickAsync();
+        Assert.Equal(new HealthState(true, ""), checker.State.Current);
+        envoy.Set(new EnvoyState(EnvoyPhase.BackingOff, 0, 1, default, "signal: killed"));
+        await TickAsync();
+        Assert.Equal(new HealthState(false, "Envoy is not running"), checker.State.Current);
+        Assert.DoesNotContain(_log.All, l => l.Contains("config not received", StringComparison.Ordinal) && !l.StartsWith("Debug", StringComparison.Ordinal));
+        await checker.StopAsync(CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task An_Envoy_that_does_not_come_up_within_a_minute_is_a_verdict()
+    {
+        await using AdminDouble admin = await AdminDouble.StartAsync();
+        using var checker = new HealthChecker(new ProbeOptions(), new ScriptedProber(), Readiness(admin, null), _time, _log);
+        await checker.StartAsync(CancellationToken.None);
+        for (int i = 0; i < 6; i++)
+        {
+            Assert.Equal(TimeSpan.FromSeconds(10), await _time.NextTimerAsync(Test.Deadline));
+            Assert.Null(checker.State.Current);
+            _time.Advance(TimeSpan.FromSeconds(10));
+        }
+        await _time.NextTimerAsync(Test.Deadline);
+        Assert.StartsWith("config not received from XDS server", checker.State.Current!.Message, StringComparison.Ordinal);
         await checker.StopAsync(CancellationToken.None);
     }
 
@@ -86,6 +126,20 @@ public sealed class HealthCheckerTests
         await checker.StartAsync(CancellationToken.None);
         await Assert.ThrowsAsync<InvalidOperationException>(() => checker.Completion.WaitAsync(Test.Deadline));
         await checker.StopAsync(CancellationToken.None);
+    }
+
+    /// <summary>The next probe, to its end.</summary>
+    private async Task TickAsync()
+    {
+        if (_ticked) { _time.Advance(TimeSpan.FromSeconds(10)); }
+        _ticked = true;
+        Assert.Equal(TimeSpan.FromSeconds(10), await _time.NextTimerAsync(Test.Deadline));
+    }
+
+    private static EnvoyReadiness Readiness(AdminDouble admin, Published<EnvoyState>? state)
+    {
+        using var fake = new FakeEnvoy("");
+        return new EnvoyReadiness(new EnvoyAdmin(fake.Options with { AdminPort = admin.Port }, new ManualTimeProvider()), state); // its timeouts are of another test
     }
 
     private sealed class ScriptedProber : IProber
