@@ -40,8 +40,15 @@ internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTabl
     public void LoadLast()
     {
         if (last.Load() is not { } found) { return; }
-        if (Use(found.Table, found.Taken, fromDisk: true) is null) { DnsLog.LoadedLast(log, _received.Current!.Hosts, time.GetUtcNow() - found.Taken); }
-        else { DnsLog.DamagedTable(log, last.Path); }
+        try
+        {
+            if (Use(found.Table, found.Taken, fromDisk: true) is null) { DnsLog.LoadedLast(log, _received.Current!.Hosts, time.GetUtcNow() - found.Taken); }
+            else { DnsLog.DamagedTable(log, last.Path); }
+        }
+        catch (InsufficientMemoryException e)
+        {
+            DnsLog.UnreadableTable(log, last.Path, e.Message);
+        }
     }
 
     /// <summary>Writes tables to disk until the token fires; a table already waiting is still written.</summary>
