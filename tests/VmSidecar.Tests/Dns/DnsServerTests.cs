@@ -49,7 +49,7 @@ public sealed class DnsServerTests
     public async Task Names_outside_the_mesh_resolve_before_the_first_table()
     {
         await using FakeUpstream upstream = FakeUpstream.Answering("192.0.2.1");
-        await using DnsLab lab = await DnsLab.StartAsync([upstream]);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         DnsText reply = await lab.AskAsync("www.example.net");
         Assert.Equal(["www.example.net. 60 A 192.0.2.1"], reply.Answers);
         Assert.Equal(0x8180, reply.Header.Flags); // as upstream sent it
@@ -92,7 +92,7 @@ public sealed class DnsServerTests
         Assert.Null(first.Server.Names.Accept(OneHost));
         await first.StopAsync(); // what waits to be written is written
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
-        await using DnsLab second = await DnsLab.StartAsync([upstream], change: o => o with { StateDirectory = first.Options.StateDirectory });
+        await using DnsLab second = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), change: o => o with { StateDirectory = first.Options.StateDirectory });
         Assert.NotEmpty((await second.AskAsync("a.example")).Answers);
         Assert.True(second.Server.Names.Received.Current!.FromDisk);
         Assert.Null(second.Server.Names.Accept(DnsMessages.Nds(("b.example", ["240.240.0.2"], "External", "", ""))));

@@ -34,7 +34,7 @@ public sealed class LoopWatchTests
     public async Task A_probe_is_never_forwarded()
     {
         await using FakeUpstream upstream = FakeUpstream.Answering("192.0.2.1");
-        await using DnsLab lab = await DnsLab.StartAsync([upstream]);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         Assert.Equal("SERVFAIL", (await lab.AskAsync("0011.Loop-Probe.vmsidecar.example")).Rcode);
         Assert.Equal("NOERROR", (await lab.AskAsync("loop-probe.vmsidecar.example")).Rcode);
         Assert.Equal(1, upstream.Count);

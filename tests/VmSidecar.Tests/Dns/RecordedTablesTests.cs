@@ -1,4 +1,5 @@
 using System.Net;
+using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
 using VmSidecar.Wire.Protobuf;
 using Xunit;
@@ -18,7 +19,7 @@ public sealed class RecordedTablesTests
         Assert.True(XdsEnvelope.TryRead(delta ? XdsMessageKind.DeltaResponse : XdsMessageKind.Response, response, out XdsEnvelope? envelope));
         byte[] table = response[envelope.FirstResource];
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.Refused);
-        await using DnsLab lab = await DnsLab.StartAsync([upstream], change: o => o with { Namespace = "vm-ns", Domain = "vm-ns.svc.cluster.local" });
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), change: o => o with { Namespace = "vm-ns", Domain = "vm-ns.svc.cluster.local" });
         Assert.Null(lab.Server.Names.Accept(table));
         int hosts = 0;
         foreach ((string name, IPAddress[] addresses) in Hosts(table))

@@ -1,4 +1,5 @@
 using VmSidecar.Dns;
+using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
 using Xunit;
 
@@ -59,7 +60,7 @@ public sealed class ServiceRecordTests
 
     private static async Task<DnsLab> StartAsync(FakeUpstream? upstream = null, bool compat110 = false)
     {
-        DnsLab lab = await DnsLab.StartAsync(upstream is null ? [] : [upstream], change: o => o with { Compat110 = compat110, VirtualIps = VmSidecar.Configuration.VirtualIpMode.Off });
+        DnsLab lab = await DnsLab.StartAsync(upstream is null ? [] : [upstream], new ManualTimeProvider(), change: o => o with { Compat110 = compat110, VirtualIps = VmSidecar.Configuration.VirtualIpMode.Off });
         Assert.Null(lab.Server.Names.Accept(AnswerCasesTests.Fixture));
         string[] clusters = ["outbound|80||ledger.payments.svc.cluster.local", "outbound|80|v1|ledger.payments.svc.cluster.local", "outbound|9090||ledger.payments.svc.cluster.local",
             "outbound|8603||catalog.shop.svc.cluster.local", "outbound|27017||API.partner.example", "outbound|80||*.cdn.example"];

@@ -68,7 +68,7 @@ public sealed class SpoofTests
     public async Task Ids_and_source_ports_are_random_and_outside_the_ephemeral_range()
     {
         await using FakeUpstream upstream = FakeUpstream.Answering("192.0.2.1");
-        await using DnsLab lab = await DnsLab.StartAsync([upstream]);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         for (int i = 0; i < 64; i++) { await lab.AskAsync($"n{i}.example.net", id: 7); }
         Assert.True(upstream.Seen.Select(s => (s.Query[0] << 8) | s.Query[1]).Distinct().Count() > 60, "ids repeat");
         SourcePorts range = SourcePorts.Outside(await File.ReadAllTextAsync("/proc/sys/net/ipv4/ip_local_port_range"));

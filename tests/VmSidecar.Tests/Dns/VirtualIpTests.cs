@@ -95,7 +95,7 @@ public sealed class VirtualIpTests
     public async Task A_host_gets_an_address_only_where_upstream_does_not_know_it()
     {
         await using var upstream = new FakeUpstream((query, _) => [NameOf(query) == "public.example.net." ? DnsMessages.Reply(query, 0, 60, "192.0.2.1") : DnsMessages.Reply(query, DnsRcode.NxDomain)]);
-        await using DnsLab lab = await DnsLab.StartAsync([upstream]);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         await lab.ShowHostsAsync("public.example.net", "private.example.net");
         Assert.Equal(["public.example.net. 60 A 192.0.2.1"], (await lab.AskAsync("public.example.net")).Answers);
         string vip = new IPAddress(VipAllocator.ToV4(VipAllocator.HashSlot("private.example.net"))).ToString();
@@ -112,11 +112,11 @@ public sealed class VirtualIpTests
     public async Task In_mode_all_upstream_is_not_asked_and_in_mode_off_nothing_changes()
     {
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
-        await using DnsLab all = await DnsLab.StartAsync([upstream], change: o => o with { VirtualIps = VirtualIpMode.All });
+        await using DnsLab all = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), change: o => o with { VirtualIps = VirtualIpMode.All });
         await all.ShowHostsAsync("private.example.net");
         Assert.Single((await all.AskAsync("private.example.net")).Answers);
         Assert.Equal(0, upstream.Count);
-        await using DnsLab off = await DnsLab.StartAsync([upstream], change: o => o with { VirtualIps = VirtualIpMode.Off });
+        await using DnsLab off = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), change: o => o with { VirtualIps = VirtualIpMode.Off });
         Assert.Null(off.Server.Names.Accept([]));
         off.Server.VirtualIps.Accept(["private.example.net"]);
         Assert.Equal("NXDOMAIN", (await off.AskAsync("private.example.net")).Rcode);
@@ -126,7 +126,7 @@ public sealed class VirtualIpTests
     public async Task Istiods_address_wins_at_once_and_ours_comes_back_unchanged()
     {
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
-        await using DnsLab lab = await DnsLab.StartAsync([upstream]);
+        await using DnsLab lab = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         await lab.ShowHostsAsync("private.example.net");
         string ours = (await lab.AskAsync("private.example.net")).Answers.Single();
         Assert.Null(lab.Server.Names.Accept(DnsMessages.Nds(("Private.example.net", ["240.240.0.9"], "External", "", ""))));
@@ -258,11 +258,11 @@ public sealed class VirtualIpTests
     public async Task Assignments_survive_a_restart()
     {
         await using FakeUpstream upstream = FakeUpstream.Failing(DnsRcode.NxDomain);
-        await using DnsLab first = await DnsLab.StartAsync([upstream]);
+        await using DnsLab first = await DnsLab.StartAsync([upstream], new ManualTimeProvider());
         await first.ShowHostsAsync("one.example.net", "two.example.net");
         string one = (await first.AskAsync("one.example.net")).Answers.Single();
         await first.StopAsync();
-        await using DnsLab second = await DnsLab.StartAsync([upstream], change: o => o with { StateDirectory = first.Options.StateDirectory });
+        await using DnsLab second = await DnsLab.StartAsync([upstream], new ManualTimeProvider(), change: o => o with { StateDirectory = first.Options.StateDirectory });
         Assert.Equal(one, (await second.AskAsync("one.example.net")).Answers.Single()); // before the first cluster is seen
         await second.ShowHostsAsync("one.example.net");
         Assert.Equal(one, (await second.AskAsync("one.example.net")).Answers.Single());
