@@ -94,7 +94,7 @@ internal sealed class EnvoyRenderer(EnvoyOptions options, DeltaQuestion delta, I
             IPAddress[] found = await System.Net.Dns.GetHostAddressesAsync(host, stop).WaitAsync(ResolvePatience, stop);
             return found.Length == 0 ? null : new IPEndPoint(found[0], port);
         }
-        catch (Exception e) when (e is SocketException or TimeoutException)
+        catch (Exception e) when (e is SocketException or TimeoutException or ArgumentException) // the last: no name can be that long
         {
             return null;
         }

@@ -46,6 +46,17 @@ public sealed class EnvoyRendererTests
         Assert.Equal("1.41.2", (await renderer.RenderAsync(CancellationToken.None)).Command!.Version);
     }
 
+    /// <summary>It costs the sink, not the agent.</summary>
+    [Fact]
+    public async Task A_statsd_host_that_no_name_can_be_is_left_out()
+    {
+        using var fake = new FakeEnvoy("echo 'envoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL'");
+        EnvoyOptions options = fake.Options with { ProxyConfig = new JsonObject { ["statsdUdpAddress"] = new string('a', 300) + ":8125" } };
+        (EnvoyCommand? command, string? problem) = await new EnvoyRenderer(options, (_, _) => Task.FromResult(true), Runner).RenderAsync(CancellationToken.None);
+        Assert.Null(problem);
+        Assert.DoesNotContain("aaaa", await File.ReadAllTextAsync(command!.Arguments[1]), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Only_the_first_start_waits_for_the_protocol_to_be_known()
     {
