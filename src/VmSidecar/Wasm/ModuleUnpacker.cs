@@ -22,7 +22,7 @@ internal static class ModuleUnpacker
             await using Stream plain = zipped ? new GZipStream(file, CompressionMode.Decompress) : file;
             await UnpackPlainAsync(plain, module, maxBytes, stop);
         }
-        catch (Exception e) when (e is InvalidDataException or EndOfStreamException or FormatException)
+        catch (Exception e) when (e is InvalidDataException or EndOfStreamException or FormatException or ArithmeticException or ArgumentException) // the last two: numbers in a tar header that are none
         {
             throw new ModuleException(ModuleFailure.Download, $"what was downloaded is damaged: {e.Message}", e);
         }

@@ -126,6 +126,20 @@ public sealed class HostileRegistryTests : IAsyncLifetime
         Assert.Empty(_bench.Kept);
     }
 
+    /// <summary>Numbers in a tar header may be binary, and then of any size (GNU's base-256).</summary>
+    [Theory]
+    [InlineData(136, 12)] // time of change
+    [InlineData(124, 12)] // size
+    [InlineData(108, 8)]  // user
+    public async Task A_number_beyond_all_sense_in_an_archive_is_damage(int at, int length)
+    {
+        byte[] tar = ModuleServer.Tar(("plugin.wasm", ModuleServer.Module));
+        tar[at] = 0x80;
+        tar.AsSpan(at + 1, length - 1).Fill(0x7F);
+        _bench.Server.Files["/m"] = tar;
+        Assert.Contains("what was downloaded is damaged", await RefusedAsync(_bench.Request("/m")), StringComparison.Ordinal);
+    }
+
     /// <summary>An agent that is killed leaves what it was downloading; a download of another agent's that is under way stays.</summary>
     [Fact]
     public async Task Downloads_that_were_never_finished_go_after_an_hour()
