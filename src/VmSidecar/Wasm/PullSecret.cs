@@ -37,9 +37,16 @@ internal static class PullSecret
 
     private static string BasicOf(JsonElement entry)
     {
-        if (entry.TryGetProperty("auth", out JsonElement auth) && auth.GetString() is { Length: > 0 } ready) { return ready; }
+        if (entry.TryGetProperty("auth", out JsonElement auth) && auth.GetString() is { Length: > 0 } ready) { return InOneLine(ready); }
         string user = entry.TryGetProperty("username", out JsonElement name) ? name.GetString() ?? "" : "";
         string password = entry.TryGetProperty("password", out JsonElement word) ? word.GetString() ?? "" : "";
         return user.Length == 0 ? "" : Convert.ToBase64String(Encoding.UTF8.GetBytes($"{user}:{password}"));
+    }
+
+    /// <summary>As docker reads it: line breaks do not count, and what is no base64 is no credentials.</summary>
+    private static string InOneLine(string base64)
+    {
+        byte[] plain = new byte[base64.Length];
+        return Convert.TryFromBase64String(base64, plain, out int length) ? Convert.ToBase64String(plain.AsSpan(0, length)) : "";
     }
 }

@@ -175,6 +175,23 @@ public sealed class WasmModulesTests : IAsyncLifetime
         Assert.DoesNotContain(_bench.Log.Lines, l => l.Contains("s3cret", StringComparison.Ordinal) || l.Contains("wr0ng", StringComparison.Ordinal) || l.Contains(_bench.Server.Basic, StringComparison.Ordinal));
     }
 
+    /// <summary>base64(1) breaks its lines and ends with one; whoever made the secret by hand has that in it.</summary>
+    [Theory]
+    [InlineData("bWU6\\nczNj\\r\\ncmV0\\n", true)]
+    [InlineData("bWU6czNjcmV0", true)]
+    [InlineData("bWU6czNjcmV0\\u0000", false)]
+    [InlineData("me:s3cret", false)]
+    public async Task Ready_made_credentials_may_be_broken_into_lines(string auth, bool good)
+    {
+        _bench.Server.Basic = "bWU6czNjcmV0";
+        _bench.Server.Push("a/b", "v1", ("application/vnd.module.wasm.content.layer.v1+wasm", ModuleServer.Module));
+        using WasmModules modules = _bench.Make();
+        string secret = """{"auths":{"HOST":{"auth":"AUTH"}}}""".Replace("HOST", _bench.Server.Host, StringComparison.Ordinal).Replace("AUTH", auth, StringComparison.Ordinal);
+        WasmModuleResult result = await ModuleBench.GetAsync(modules, _bench.Image("a/b:v1") with { PullSecret = secret });
+        Assert.Equal(good, result.Error.Length == 0);
+        Assert.DoesNotContain("cannot be fetched", result.Error, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task What_no_filter_has_used_for_a_day_is_deleted()
     {
