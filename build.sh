@@ -196,7 +196,7 @@ scenario() {
 }
 
 # The Debian that the package is tried on: debootstrapped once, then kept where every run of this machine finds it. Prints its folder.
-MACHINE_PACKAGES=systemd,systemd-sysv,dbus,iproute2,iptables,nftables,adduser,logrotate,libssl3,ca-certificates,procps,curl,bind9-dnsutils,netbase,ifupdown,cron
+MACHINE_PACKAGES=systemd,systemd-sysv,systemd-resolved,dbus,iproute2,iptables,nftables,adduser,logrotate,libssl3,ca-certificates,procps,curl,bind9-dnsutils,netbase,ifupdown,cron
 machine_root() {
   local kept mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
   kept=/var/cache/vmsidecar/bookworm-$(dpkg --print-architecture)-$(cksum <<<"$MACHINE_PACKAGES" | cut -d' ' -f1)

@@ -105,6 +105,7 @@ internal sealed class Machine : IAsyncDisposable
         await Shell.MustAsync(stop, "mount", "-t", "overlay", "overlay", "-o", $"lowerdir={baseRoot},upperdir={_folder}/upper,workdir={_folder}/work", Root);
         await File.WriteAllTextAsync(Path.Combine(Root, "etc/hostname"), Name + "\n", stop);
         await File.WriteAllTextAsync(Path.Combine(Root, "etc/hosts"), $"127.0.0.1 localhost {Name}\n::1 localhost\n", stop);
+        File.CreateSymbolicLink(Path.Combine(Root, "etc/systemd/system/systemd-resolved.service"), "/dev/null"); // masked: only the test of it wants it
         File.Delete(Path.Combine(Root, "etc/resolv.conf"));
         await File.WriteAllTextAsync(Path.Combine(Root, "etc/resolv.conf"), $"nameserver {MeshNetwork.MeshAddress}\noptions timeout:2 attempts:2\n", stop);
     }
