@@ -160,4 +160,7 @@ internal static partial class XdsLog
 
     [LoggerMessage(52, LogLevel.Debug, "istiod at {Address} closes the connection in order; the stream on it ends in {Wait}")]
     public static partial void IstiodLeaves(ILogger log, string address, string wait);
+
+    [LoggerMessage(53, LogLevel.Information, "istiod at {Address} ended the stream after {Age}; Envoy opens the next one: {Status}\tid={Id}")]
+    public static partial void EndedByIstiod(ILogger log, string address, string age, string status, long id);
 }

@@ -185,6 +185,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
             default:
                 (End.Expected ? context.Metrics.IstiodCancelled : context.Metrics.IstiodErrors).Add();
                 if (End.Expected || RefusalReporter.IsRefusal(End.Status)) { XdsLog.UpstreamEnded(context.Log, End.Said, id); } else { XdsLog.UpstreamFailed(context.Log, End.Said, id); }
+                if (End.Expected && UpSince is { } since) { XdsLog.EndedByIstiod(context.Log, context.Istiod.Address, $"{(context.Time.GetUtcNow() - since).TotalSeconds:0}s", End.Said, id); }
                 if (!IsAside) { Trouble = context.Refusals.Ended(End.Status, joint: true); }
                 if (Phase != JointPhase.Up) { context.Refusals.DiedUnanswered(End.Status); }
                 break;

@@ -28,6 +28,7 @@ public sealed class GoAwayTests
         bench.Time.Advance(TimeSpan.FromSeconds(5));
         Assert.Equal(new GrpcStatus(GrpcStatusCode.Unavailable, "transport is closing, received prior goaway: code: NO_ERROR"), await envoy.Ended.WaitAsync(Test.Deadline));
         Assert.Empty(bench.Istiod.Open);
+        Assert.Single(bench.Log.Lines, l => l.StartsWith("Information xdsproxy istiod at istiod.istio-system.svc:15012 ended the stream after ", StringComparison.Ordinal));
         Assert.DoesNotContain(bench.Log.Lines, l => l.StartsWith("Warning", StringComparison.Ordinal));
     }
 
