@@ -10,7 +10,8 @@ namespace VmSidecar.Grpc;
 /// gRPC server reflection (grpc.reflection.v1 and v1alpha, the same messages): which services a socket has and what their messages look like, as tools such as grpcurl ask.
 /// The descriptors are of our own minimal messages: fields that the agent only passes on are missing from them.
 /// </summary>
-internal sealed class ServerReflection(params ServiceDescriptor[] services)
+/// <param name="file">The file with the services; made when somebody asks, as a start must not wait for what hardly anybody does.</param>
+internal sealed class ServerReflection(Func<FileDescriptor> file)
 {
     private static readonly string[] s_own = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
@@ -33,8 +34,8 @@ internal sealed class ServerReflection(params ServiceDescriptor[] services)
             string asked = Encoding.UTF8.GetString(reader.Bytes);
             if (reader.Is(ListServices)) { return answer.Message(Services, Names()).ToArray(); }
             if (!reader.Is(FileByName) && !reader.Is(FileOfSymbol)) { continue; }
-            FileDescriptor? file = reader.Number == FileByName ? Known.FirstOrDefault(f => f.Name == asked) : Known.FirstOrDefault(f => Has(f, asked));
-            if (file is not null) { return answer.Message(Files, new ProtoWriter().Bytes(1, file.SerializedData.Span)).ToArray(); }
+            FileDescriptor? found = reader.Number == FileByName ? Known.FirstOrDefault(f => f.Name == asked) : Known.FirstOrDefault(f => Has(f, asked));
+            if (found is not null) { return answer.Message(Files, new ProtoWriter().Bytes(1, found.SerializedData.Span)).ToArray(); }
             return answer.Message(Error, Problem(GrpcStatusCode.NotFound, $"{asked} is not known here")).ToArray();
         }
         return answer.Message(Error, Problem(reader.IsMalformed ? GrpcStatusCode.InvalidArgument : GrpcStatusCode.Unimplemented, "only services, files by name and files by symbol are told")).ToArray();
@@ -49,12 +50,12 @@ internal sealed class ServerReflection(params ServiceDescriptor[] services)
         return GrpcStatus.Ok;
     }
 
-    private IEnumerable<FileDescriptor> Known => services.Select(s => s.File).SelectMany(f => f.Dependencies.Prepend(f)).Distinct();
+    private IEnumerable<FileDescriptor> Known => file().Dependencies.Prepend(file());
 
     private ProtoWriter Names()
     {
         var list = new ProtoWriter();
-        foreach (string name in services.Select(s => s.FullName).Concat(s_own)) { list.Message(1, new ProtoWriter().String(1, name)); }
+        foreach (string name in file().Services.Select(s => s.FullName).Concat(s_own)) { list.Message(1, new ProtoWriter().String(1, name)); }
         return list;
     }
 

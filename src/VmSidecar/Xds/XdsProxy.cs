@@ -61,7 +61,7 @@ internal sealed class XdsProxy : IComponent, IReplaceable
         _own = new AgentStream(_context, _joint, Mode);
         _server = new GrpcServer(
             GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxRequest ?? options.MaxMessage, Sockets = links.Sockets },
-            new Dictionary<string, GrpcHandler>(new ServerReflection(DiscoveryReflection.Descriptor.Services[0]).Methods, StringComparer.Ordinal)
+            new Dictionary<string, GrpcHandler>(new ServerReflection(() => DiscoveryReflection.Descriptor).Methods, StringComparer.Ordinal)
             {
                 [XdsMessages.SotwMethod] = (call, aborted) => ServeAsync(call, delta: false, aborted),
                 [XdsMessages.DeltaMethod] = (call, aborted) => ServeAsync(call, delta: true, aborted),
