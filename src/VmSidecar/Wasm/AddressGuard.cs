@@ -7,7 +7,7 @@ namespace VmSidecar.Wasm;
 /// <summary>
 /// Connects fetches, but never to an address that identifies the machine: whoever may write a WasmPlugin must not read the VM's cloud
 /// credentials. Every address is looked at after the name is resolved, redirects included. Where HTTP_PROXY or HTTPS_PROXY names a proxy (as pilot-agent,
-/// the agent uses it, NO_PROXY excepted), it is the proxy that resolves names and connects: then only addresses written out in the plug-in are refused
+/// the agent uses it, NO_PROXY excepted), it is the proxy that resolves names and connects: then only addresses written out in the plug-in or in a redirect are refused
 /// here, and the rest is the proxy's rules.
 /// </summary>
 internal sealed class AddressGuard(ImmutableArray<IPNetwork> blocked)

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Http.Headers;
 using System.Net.Security;
 using System.Security.Cryptography;
 
@@ -7,12 +8,14 @@ using VmSidecar.Configuration;
 namespace VmSidecar.Wasm;
 
 /// <summary>
-/// HTTP for fetches: guarded addresses, a limit on what is read, several attempts with growing pauses where trying again can help (the
+/// HTTP for fetches: guarded addresses, at each redirect again, a limit on what is read, several attempts with growing pauses where trying again can help (the
 /// transport failed, or 5xx). One for hosts whose certificate is checked, one for those where it is not. Owned by <see cref="WasmModules"/>.
 /// </summary>
 internal sealed class ModuleHttp : IDisposable
 {
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(500);
+
+    private const int MaxRedirects = 10;
 
     private readonly WasmOptions _options;
     private readonly TimeProvider _time;
@@ -44,6 +47,11 @@ internal sealed class ModuleHttp : IDisposable
             pause *= 2;
         }
     }
+
+    /// <summary>The status of an answer for an error line, with what it means where that is not plain.</summary>
+    public static string Answer(HttpResponseMessage response) => IsRedirect(response.StatusCode)
+        ? $"{(int)response.StatusCode} (a redirect that cannot be followed: its Location is no http or https address, leads from https to http, or is the eleventh in a row)"
+        : $"{(int)response.StatusCode}";
 
     /// <summary>Reads a small body whole: a manifest, a token. Throws <see cref="ModuleException"/> when it is larger than <paramref name="most"/> bytes or breaks off.</summary>
     public static async Task<byte[]> ReadAsync(HttpResponseMessage response, int most, string what, CancellationToken stop)
@@ -105,12 +113,11 @@ internal sealed class ModuleHttp : IDisposable
     private async Task<(HttpResponseMessage? Response, ModuleException? Failure)> TryAsync(HttpRequestMessage request, CancellationToken stop)
     {
         using HttpRequestMessage sent = request;
-        _guard.Check(request.RequestUri!); // an address written out is looked at even where a proxy would do the connecting
         using var limit = new CancellationTokenSource(_options.RequestTimeout, _time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, stop);
         try
         {
-            return (await (IsInsecure(request.RequestUri!) ? _lax : _strict).SendAsync(request, either.Token), null);
+            return (await FollowAsync(sent, either.Token), null);
         }
         catch (OperationCanceledException) when (!stop.IsCancellationRequested)
         {
@@ -126,6 +133,33 @@ internal sealed class ModuleHttp : IDisposable
         }
     }
 
+    private async Task<HttpResponseMessage> FollowAsync(HttpRequestMessage first, CancellationToken stop)
+    {
+        Uri address = first.RequestUri!;
+        HttpResponseMessage response = await SendOnceAsync(first, stop);
+        for (int hops = 0; hops < MaxRedirects && first.Method == HttpMethod.Get && Next(address, response) is { } next; hops++)
+        {
+            response.Dispose();
+            using var request = new HttpRequestMessage(HttpMethod.Get, address = next); // without the credentials of the first
+            foreach (MediaTypeWithQualityHeaderValue type in first.Headers.Accept) { request.Headers.Accept.Add(type); }
+            response = await SendOnceAsync(request, stop);
+        }
+        return response;
+    }
+
+    private Task<HttpResponseMessage> SendOnceAsync(HttpRequestMessage request, CancellationToken stop)
+    {
+        _guard.Check(request.RequestUri!); // an address written out is looked at even where a proxy would do the connecting
+        return (IsInsecure(request.RequestUri!) ? _lax : _strict).SendAsync(request, stop);
+    }
+
+    /// <summary>Where a redirect leads; null: nowhere, or to what is not followed.</summary>
+    private static Uri? Next(Uri from, HttpResponseMessage response) =>
+        IsRedirect(response.StatusCode) && response.Headers.Location is { OriginalString.Length: > 0 } location && Uri.TryCreate(from, location, out Uri? to)
+        && (to.Scheme == Uri.UriSchemeHttps || (to.Scheme == Uri.UriSchemeHttp && from.Scheme == Uri.UriSchemeHttp)) ? to : null;
+
+    private static bool IsRedirect(HttpStatusCode status) => (int)status is 300 or 301 or 302 or 303 or 307 or 308;
+
     private static bool IsWorthAnother(HttpStatusCode status) => (int)status >= 500 && (int)status is not (501 or 505 or 511);
 
     [SuppressMessage("Security", "CA5359", Justification = "only for hosts the operator lists as insecure; the module's checksum still counts")]
@@ -133,7 +167,7 @@ internal sealed class ModuleHttp : IDisposable
     {
         ConnectCallback = guard.ConnectAsync,
         UseCookies = false,
-        MaxAutomaticRedirections = 10,
+        AllowAutoRedirect = false, // followed here, under the same guard
         PooledConnectionIdleTimeout = TimeSpan.FromSeconds(10), // a fetch is rare
         SslOptions = check ? new SslClientAuthenticationOptions() : new SslClientAuthenticationOptions { RemoteCertificateValidationCallback = (_, _, _, _) => true },
     };

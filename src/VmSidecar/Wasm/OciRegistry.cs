@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Security.Cryptography;
@@ -6,19 +7,19 @@ using System.Text.Json;
 namespace VmSidecar.Wasm;
 
 /// <summary>
-/// Speaks to one registry about one image (OCI distribution specification): manifest, then the layer that holds the module. Answers
-/// a challenge with the pull secret or as anybody. Three kinds of image are known: an artifact whose layer is the module, an OCI image and a Docker
-/// image with plugin.wasm in a layer. One per fetch.
+/// Speaks to one registry about one image (OCI distribution specification): manifest, then the layer that holds the module. Three
+/// kinds of image are known: an artifact whose layer is the module, an OCI image and a Docker image with plugin.wasm in a layer. One per fetch.
 /// </summary>
 internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pullSecret)
 {
     private const int LargestManifest = 4 * 1024 * 1024; // what registries accept at most
-    private const int LargestToken = 1024 * 1024; // no registry's is a hundredth of it
     private const string OciIndex = "application/vnd.oci.image.index.v1+json", DockerList = "application/vnd.docker.distribution.manifest.list.v2+json";
     private static readonly string[] Manifests =
         ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json", OciIndex, DockerList];
     private static readonly string[] ModuleLayers =
         ["application/vnd.module.wasm.content.layer.v1+wasm", "application/vnd.wasm.content.layer.v1+wasm", "application/wasm"];
+
+    private static readonly SearchValues<char> Hexadecimal = SearchValues.Create("0123456789abcdef");
 
     private AuthenticationHeaderValue? _authorization;
     private string _scheme = "";
@@ -46,7 +47,7 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
         {
             using JsonDocument manifest = JsonDocument.Parse(bytes);
             if (!(isIndex ?? IsIndex(type, manifest.RootElement))) { return (null, Layers(manifest.RootElement)); }
-            return (manifest.RootElement.GetProperty("manifests").EnumerateArray().First().GetProperty("digest").GetString() ?? "", []);
+            return (Digest(manifest.RootElement.GetProperty("manifests").EnumerateArray().First().GetProperty("digest").GetString() ?? ""), []);
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
         {
@@ -71,8 +72,15 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
             [.. manifest.GetProperty("layers").EnumerateArray().Select(l => (l.GetProperty("mediaType").GetString() ?? "", l.GetProperty("digest").GetString() ?? ""))];
         layers.Reverse(); // the last layer wins
         List<string> chosen = [.. layers.Where(l => ModuleLayers.Contains(l.Type)).Select(l => l.Digest)];
-        return chosen.Count > 0 ? chosen : layers.Count > 0 ? [.. layers.Select(l => l.Digest)] : throw new ModuleException(ModuleFailure.Manifest, "the image has no layer");
+        if (chosen.Count == 0) { chosen = [.. layers.Select(l => l.Digest)]; }
+        return chosen.Count > 0 ? [.. chosen.Select(Digest)] : throw new ModuleException(ModuleFailure.Manifest, "the image has no layer");
     }
+
+    // It becomes part of an address, and nothing but SHA-256 can be checked here.
+    private static string Digest(string text) =>
+        text.Length == "sha256:".Length + 64 && text.StartsWith("sha256:", StringComparison.Ordinal) && !text.AsSpan("sha256:".Length).ContainsAnyExcept(Hexadecimal)
+            ? text
+            : throw new InvalidOperationException("it names something by a digest that is no sha256");
 
     private async Task<(byte[] Bytes, string Type)> ManifestAsync(string tag, CancellationToken stop)
     {
@@ -88,7 +96,7 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
         {
             AuthenticationHeaderValue[] challenges = [.. response.Headers.WwwAuthenticate];
             response.Dispose();
-            _authorization = await AuthorizeAsync(challenges, stop);
+            _authorization = await new RegistryAuthorization(http, image.Registry, pullSecret, MayBePlain).AnswerAsync(challenges, stop);
             response = await SendAsync(path, accept, stop);
         }
         if (response.IsSuccessStatusCode) { return response; }
@@ -97,7 +105,7 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
             string why = response.StatusCode is HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden
                 ? pullSecret.Length == 0 ? "; the WasmPlugin names no imagePullSecret" : "; check the WasmPlugin's imagePullSecret"
                 : "";
-            throw new ModuleException(failure, $"{image.Registry} answers {(int)response.StatusCode} for {image.Repository}/{path}{why}");
+            throw new ModuleException(failure, $"{image.Registry} answers {ModuleHttp.Answer(response)} for {image.Repository}/{path}{why}");
         }
     }
 
@@ -128,50 +136,5 @@ internal sealed class OciRegistry(ModuleHttp http, OciReference image, string pu
         foreach (string type in accept) { request.Headers.Accept.Add(new MediaTypeWithQualityHeaderValue(type)); }
         request.Headers.Authorization = _authorization;
         return request;
-    }
-
-    /// <summary>Basic with the pull secret, or a token from the realm the registry names (token authentication specification).</summary>
-    private async Task<AuthenticationHeaderValue?> AuthorizeAsync(AuthenticationHeaderValue[] challenges, CancellationToken stop)
-    {
-        string basic = PullSecret.BasicFor(pullSecret, image.Registry);
-        AuthenticationHeaderValue? credentials = basic.Length == 0 ? null : new AuthenticationHeaderValue("Basic", basic);
-        if (Array.Find(challenges, c => c.Scheme.Equals("Bearer", StringComparison.OrdinalIgnoreCase)) is not { } bearer) { return credentials; }
-        Dictionary<string, string> asked = Parameters(bearer.Parameter ?? "");
-        if (!asked.TryGetValue("realm", out string? realm) || !Uri.TryCreate(realm, UriKind.Absolute, out Uri? where) || where.Scheme is not ("https" or "http") || (where.Scheme == "http" && !MayBePlain(where)))
-        {
-            throw new ModuleException(ModuleFailure.Manifest, $"{image.Registry} names no usable realm for its tokens");
-        }
-        string query = string.Join('&', asked.Where(p => p.Key is "service" or "scope").Select(p => $"{p.Key}={Uri.EscapeDataString(p.Value)}"));
-        var address = new Uri(where + (where.Query.Length > 0 ? "&" : "?") + query);
-        using HttpResponseMessage response = await http.SendAsync(
-            () => new HttpRequestMessage(HttpMethod.Get, address) { Headers = { Authorization = credentials } }, stop);
-        if (!response.IsSuccessStatusCode) { throw new ModuleException(ModuleFailure.Manifest, $"{where.Authority} answers {(int)response.StatusCode} when asked for a token"); }
-        try
-        {
-            using JsonDocument token = JsonDocument.Parse(await ModuleHttp.ReadAsync(response, LargestToken, $"the token of {where.Authority}", stop));
-            string value = (token.RootElement.TryGetProperty("token", out JsonElement one) ? one : token.RootElement.GetProperty("access_token")).GetString() ?? "";
-            return new AuthenticationHeaderValue("Bearer", value);
-        }
-        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
-        {
-            throw new ModuleException(ModuleFailure.Manifest, $"{where.Authority} gives no token", e);
-        }
-    }
-
-    // name="value", separated by commas; values hold commas too (scope).
-    internal static Dictionary<string, string> Parameters(string text)
-    {
-        var found = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
-        int at = 0;
-        while (at < text.Length)
-        {
-            int equals = text.IndexOf("=\"", at, StringComparison.Ordinal);
-            if (equals < 0) { break; }
-            int end = text.IndexOf('"', equals + 2);
-            if (end < 0) { break; }
-            found[text[at..equals].Trim(' ', ',')] = text[(equals + 2)..end];
-            at = end + 1;
-        }
-        return found;
     }
 }

@@ -195,7 +195,7 @@ internal sealed class WasmModules(WasmOptions options, WasmMetrics metrics, Time
         string sum;
         using (HttpResponseMessage response = await _http.SendAsync(() => new HttpRequestMessage(HttpMethod.Get, uri), stop))
         {
-            if (!response.IsSuccessStatusCode) { throw new ModuleException(ModuleFailure.Download, $"{uri.Authority} answers {(int)response.StatusCode}"); }
+            if (!response.IsSuccessStatusCode) { throw new ModuleException(ModuleFailure.Download, $"{uri.Authority} answers {ModuleHttp.Answer(response)}"); }
             sum = await _http.SaveAsync(response, download, stop);
         }
         await ModuleUnpacker.UnpackAsync(download, module, options.MaxBytes, stop);

@@ -12,11 +12,12 @@ internal static class WasmTargets
     public static IEnumerable<FuzzTarget> All { get; } =
     [
         new("oci-manifest", Manifest, FuzzTargets.Seeds(
-            "{\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"sha256:ab\"},{\"mediaType\":\"application/wasm\",\"digest\":\"sha256:cd\"}]}",
-            "{\"manifests\":[{\"digest\":\"sha256:ef\"}]}"), FuzzTargets.Words("\"layers\":", "\"manifests\":", "\"digest\":", "\"mediaType\":", "[]", "{}", "null", "[", "]", "{", "}", "1")),
+            "{\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"sha256:abababababababababababababababababababababababababababababababab\"},{\"mediaType\":\"application/wasm\",\"digest\":\"sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\"}]}",
+            "{\"manifests\":[{\"digest\":\"sha256:efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef\"}]}"), FuzzTargets.Words("\"layers\":", "\"manifests\":", "\"digest\":", "\"mediaType\":", "[]", "{}", "null", "[", "]", "{", "}", "1")),
         new("wasm-download", Download, () => [[0, (byte)'a', (byte)'s', (byte)'m', 1, 0, 0, 0], Zipped([0, (byte)'a', (byte)'s', (byte)'m']), Tar(), Zipped(Tar())], [0x1f, 0x8b, 8], FuzzTargets.Utf8("ustar"), FuzzTargets.Utf8("plugin.wasm")),
         new("pull-secret", Secret, FuzzTargets.Seeds("{\"auths\":{\"registry.example\":{\"auth\":\"YTpi\"}}}", "{\"https://registry.example/v1/\":{\"username\":\"a\",\"password\":\"b\"}}"),
-            FuzzTargets.Words("\"auths\":", "\"auth\":", "\"username\":", "\"password\":", "registry.example", "\\n", "\\u0000", "null", "{", "}")),
+            FuzzTargets.Words("\"auths\":", "\"auth\":", "\"username\":", "\"password\":", "\"identitytoken\":", "\"registrytoken\":", "registry.example", "\\n", "\\u0000", "null", "{", "}")),
+        new("registry-token", Token, FuzzTargets.Seeds("{\"token\":\"abc\",\"access_token\":\"def\",\"expires_in\":300}"), FuzzTargets.Words("\"token\":", "\"access_token\":", "\\u0000", "\\ud800", "null", "{", "}", "[")),
         new("bearer-challenge", Challenge, FuzzTargets.Seeds("realm=\"https://auth.example/token\",service=\"registry\",scope=\"repository:a:pull,push\""), FuzzTargets.Words("realm=\"", "\",", "=\"", "scope=")),
     ];
 
@@ -52,11 +53,24 @@ internal static class WasmTargets
 
     private static void Secret(byte[] input)
     {
-        string basic = PullSecret.BasicFor(FuzzTargets.Text(input), "registry.example");
-        FuzzTarget.Require(!basic.Any(char.IsControl), "credentials are one header");
+        try
+        {
+            RegistryCredentials found = PullSecret.For(FuzzTargets.Text(input), "registry.example");
+            foreach (string header in (ReadOnlySpan<string>)[found.Basic, found.RegistryToken])
+            {
+                FuzzTarget.Require(header.Length == 0 || RegistryCredentials.IsHeaderToken(header), "credentials are one header");
+                _ = new System.Net.Http.Headers.AuthenticationHeaderValue("Bearer", header);
+            }
+        }
+        catch (ModuleException e) // the refusal it may give
+        {
+            FuzzTarget.Require(e.Message.StartsWith("the WasmPlugin's imagePullSecret cannot be used for registry.example: it", StringComparison.Ordinal), "the refusal is one known line");
+        }
     }
 
-    private static void Challenge(byte[] input) => FuzzTarget.Require(OciRegistry.Parameters(FuzzTargets.Text(input)).Count <= input.Length, "no more parameters than bytes");
+    private static void Token(byte[] input) => FuzzTarget.Require(RegistryAuthorization.Token(input).Length <= input.Length, "a token is part of the answer");
+
+    private static void Challenge(byte[] input) => FuzzTarget.Require(RegistryAuthorization.Parameters(FuzzTargets.Text(input)).Count <= input.Length, "no more parameters than bytes");
 
     private static byte[] Zipped(byte[] plain)
     {

@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using System.Net;
 using System.Net.Sockets;
+using System.Text;
 
 using VmSidecar.TestKit;
 using VmSidecar.Wasm;
@@ -59,15 +60,38 @@ public sealed class HostileRegistryTests : IAsyncLifetime
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
-        Task serving = ServeShortAsync(listener);
+        Task serving = ServeOnceAsync(listener, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}");
         string error = await RefusedAsync(new WasmModuleRequest("f", $"oci://{listener.LocalEndpoint}/a/b:v1", "", TimeSpan.Zero));
         Assert.Contains("its manifest broke off", error, StringComparison.Ordinal);
         Assert.DoesNotContain("writable", error, StringComparison.Ordinal);
         await serving;
     }
 
+    /// <summary>Bytes that no web server sends, in the headers that a registry's answer is read by.</summary>
+    [Theory]
+    [InlineData("404 Not Found", "Docker-Content-Digest: sha256:\u0001\u0002\u00FF")]
+    [InlineData("404 Not Found", "Docker-Content-Digest: \0")]
+    [InlineData("404 Not Found", "Content-Type: \u00FF;;;=\"")]
+    [InlineData("401 Unauthorized", "WWW-Authenticate: \u00FF\u0001")]
+    [InlineData("401 Unauthorized", "WWW-Authenticate: Bearer realm=\"\0\u0001")]
+    [InlineData("401 Unauthorized", "WWW-Authenticate: Bearer realm=\"http://\u00FF\u0001/\"")]
+    [InlineData("307 Temporary Redirect", "Location: \u00FF\u0001://")]
+    [InlineData("307 Temporary Redirect", "Location: \0")]
+    public async Task Headers_of_any_bytes_are_one_clear_error(string status, string header)
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        string where = $"{listener.LocalEndpoint}";
+        Task serving = ServeOnceAsync(listener, $"HTTP/1.1 {status}\r\n{header}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        using WasmModules modules = _bench.Make(o => o with { Attempts = 1 });
+        Task<WasmModuleResult> result = ModuleBench.GetAsync(modules, new WasmModuleRequest("f", $"oci://{listener.LocalEndpoint}/a/b:v1", "", TimeSpan.Zero));
+        await serving;
+        listener.Stop(); // who asks again is refused
+        Assert.StartsWith(where, (await result).Error, StringComparison.Ordinal);
+    }
+
     /// <summary>Closes on TLS, which is tried first; answers one request in plain text, and ends.</summary>
-    private static async Task ServeShortAsync(TcpListener listener)
+    private static async Task ServeOnceAsync(TcpListener listener, string answer)
     {
         while (true)
         {
@@ -75,7 +99,7 @@ public sealed class HostileRegistryTests : IAsyncLifetime
             byte[] head = new byte[4096];
             int got = await connection.ReceiveAsync(head).WaitAsync(Test.Deadline);
             if (got == 0 || head[0] != (byte)'G') { continue; }
-            await connection.SendAsync("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}"u8.ToArray());
+            await connection.SendAsync(Encoding.Latin1.GetBytes(answer));
             connection.Shutdown(SocketShutdown.Send);
             await connection.ReceiveAsync(head).WaitAsync(Test.Deadline); // until the other side has closed
             return;

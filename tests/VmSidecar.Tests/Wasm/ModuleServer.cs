@@ -40,6 +40,9 @@ internal sealed class ModuleServer : IAsyncDisposable
     /// <summary>A bearer token is needed for /v2, given for this Basic value.</summary>
     public string? Basic { get; set; }
 
+    /// <summary>How it asks for that token; null: in the usual way, at /token.</summary>
+    public string? Challenge { get; set; }
+
     /// <summary>Where /old leads.</summary>
     public string? Redirect { get; set; }
 
@@ -109,7 +112,7 @@ internal sealed class ModuleServer : IAsyncDisposable
         }
         if (Basic is not null && path.StartsWith("/v2/", StringComparison.Ordinal) && http.Request.Headers.Authorization != "Bearer t0k")
         {
-            http.Response.Headers.WWWAuthenticate = $"Bearer realm=\"http://{Host}/token\",service=\"reg\",scope=\"repository:a/b:pull,push\"";
+            http.Response.Headers.WWWAuthenticate = Challenge ?? $"Bearer realm=\"http://{Host}/token\",service=\"reg\",scope=\"repository:a/b:pull,push\"";
             http.Response.StatusCode = 401;
             return;
         }
