@@ -32,7 +32,7 @@ internal sealed class LastTable(string stateDirectory, TimeProvider time, ILogge
             if (length is < HeadSize or > MaxSize) { DnsLog.DamagedTable(log, Path); return null; }
             byte[] head = new byte[HeadSize];
             table = new((int)length - HeadSize);
-            bool good = Fill(file, head, 0) && Fill(file, table.Bytes, HeadSize) && head.AsSpan().StartsWith(Magic) && SHA256.HashData(table.Bytes).AsSpan().SequenceEqual(head.AsSpan(16));
+            bool good = Fill(file, head, 0) && Fill(file, table.Bytes, HeadSize) && head.AsSpan().StartsWith(Magic) && Breather.Sha256(table.Bytes).AsSpan().SequenceEqual(head.AsSpan(16));
             if (good) { return (table, DateTimeOffset.FromUnixTimeSeconds(Math.Clamp(BinaryPrimitives.ReadInt64BigEndian(head.AsSpan(8)), 0, 253402300799))); }
             DnsLog.DamagedTable(log, Path);
         }
@@ -50,11 +50,11 @@ internal sealed class LastTable(string stateDirectory, TimeProvider time, ILogge
         byte[] head = new byte[HeadSize];
         Magic.CopyTo(head);
         BinaryPrimitives.WriteInt64BigEndian(head.AsSpan(8), time.GetUtcNow().ToUnixTimeSeconds());
-        SHA256.HashData(table.Span, head.AsSpan(16));
+        Breather.Sha256(table.Span).CopyTo(head.AsSpan(16));
         try
         {
             Directory.CreateDirectory(stateDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            await AtomicFile.WriteAsync(Path, [head, table], Mode, stop);
+            await AtomicFile.WriteAsync(Path, Breather.Pieces(table).Prepend(head), Mode, stop);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -18,6 +18,7 @@ internal sealed class NameTableBuilder : IDisposable
     private readonly AddressParser _addresses;
     private AddressIndex? _byAddress;
     private int _shortLabels;
+    private int _steps;
     private bool _given;
 
     /// <param name="scope">What short names are relative to.</param>
@@ -65,6 +66,7 @@ internal sealed class NameTableBuilder : IDisposable
     public int Add(NamedHost entry)
     {
         int at = _records.Add(entry);
+        Breather.Step(ref _steps);
         Keep(ref _hosts.At(entry.Name), at);
         if (entry.Name.Length > 3 && entry.Name[0] == 1 && entry.Name[1] == '*') { Keep(ref _wildcards.At(entry.Name[2..]), at); }
         return at;
@@ -99,6 +101,7 @@ internal sealed class NameTableBuilder : IDisposable
     {
         foreach (HostEntry entry in _hosts)
         {
+            Breather.Step(ref _steps);
             NamedHost host = entry.Host;
             if (host.Name[1] == '*' || entry.IsAlias) { continue; }
             int at = _records.Addresses(entry.At);

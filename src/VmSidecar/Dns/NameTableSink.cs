@@ -22,7 +22,7 @@ internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTabl
 
     public string? Accept(ReadOnlySpan<byte> nameTable)
     {
-        if (_received.Current is { FromDisk: false } current && nameTable.SequenceEqual(current.Table.Bytes)) { return null; } // the same again, as after a reconnect
+        if (_received.Current is { FromDisk: false } current && Breather.AreEqual(nameTable, current.Table.Bytes)) { return null; } // the same again, as after a reconnect
         try
         {
             SentTable sent = SentTable.Copy(nameTable);

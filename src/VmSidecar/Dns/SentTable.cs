@@ -14,7 +14,7 @@ internal sealed class SentTable(int length) : Counted
     public static SentTable Copy(ReadOnlySpan<byte> message)
     {
         var copy = new SentTable(message.Length);
-        message.CopyTo(copy.Bytes);
+        Breather.Copy(message, copy.Bytes);
         return copy;
     }
 

@@ -11,9 +11,10 @@ internal static class VipMoves
     /// <summary>Compares two tables; logs at most a few lines.</summary>
     public static void Report(NameTable before, NameTable after, ILogger log)
     {
-        int moved = 0;
+        int moved = 0, steps = 0;
         foreach (HostEntry entry in after.Hosts)
         {
+            Breather.Step(ref steps);
             NamedHost host = entry.Host;
             if (host.Source != HostSource.External || host.V4.Length != 4 || !MeshAddress.IsVirtual(MeshAddress.Key(host.V4))) { continue; }
             if (!before.Hosts.TryGetValue(entry.Name, out NamedHost old) || old.V4.Length != 4 || old.V4.SequenceEqual(host.V4)) { continue; }

@@ -1,6 +1,10 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging.Abstractions;
+using VmSidecar.Configuration;
 using VmSidecar.Dns;
 using VmSidecar.Metrics;
 using VmSidecar.Wire.Dns;
@@ -8,86 +12,86 @@ using VmSidecar.Wire.Dns;
 namespace VmSidecar.Benchmarks.Dns;
 
 /// <summary>
-/// Answers without pause on one thread while another takes tables as the relay gives them (copy, build, swap, hand to the disk), and prints the longest time between
-/// two answers, with swaps and without in turns. Of each gap the kernel says how long the thread had no processor: that is the host's doing. What is left is ours, and
-/// the collector's pauses, which stop every thread, are printed beside it.
+/// Asks the server over loopback one query after another, a fifth of a millisecond apart, while it takes tables as from the relay (copy, build, swap, hand to the
+/// disk) – and in turns while nothing happens, and while another thread only computes for as long: what that costs is the machine's doing, and no swap's.
 /// </summary>
-internal static class DnsSwap
+internal static partial class DnsSwap
 {
-    private const int Swaps = 10;
-    private const long Noticed = 50_000; // nanoseconds: gaps beyond it are looked into
-
-    private readonly record struct Gaps(double Longest, double LongestOwn, long Answers);
+    private const int Rounds = 5, Swaps = 10;
+    private static readonly TimeSpan Pace = TimeSpan.FromMicroseconds(200), Slow = TimeSpan.FromMilliseconds(1);
+    private static readonly string[] Modes = ["nothing happens", "a thread computes", "tables are swapped"];
 
     public static async Task<int> RunAsync(string[] args)
     {
         int hosts = int.Parse(args[0], CultureInfo.InvariantCulture);
         byte[][] tables = [NdsBytes.Make(hosts), NdsBytes.Make(hosts + 10)]; // in turns: the same table again is not taken
         string folder = Directory.CreateTempSubdirectory("vmsidecar-bench-").FullName;
-        using var end = new CancellationTokenSource();
-        var state = new DnsState(new NameScope("n1", "n1.svc.cluster.local", compat110: false));
-        var sink = new NameTableSink(state, new DnsMetrics(new MetricRegistry()), new LastTable(folder, TimeProvider.System, NullLogger.Instance), TimeProvider.System, NullLogger.Instance);
-        Task saving = sink.SaveLoopAsync(end.Token);
-        sink.Accept(tables[0]);
-        for (int round = 0; round < 5; round++)
+        var options = new DnsOptions
         {
-            foreach (bool swapping in (ReadOnlySpan<bool>)[false, true]) { Measure(tables, sink, state, swapping); }
+            Enabled = true, Listen = [new(IPAddress.Loopback, 0)], ResolvConf = "/dev/null", StateDirectory = folder, Namespace = "payments", Domain = "payments.svc.cluster.local",
+        };
+        var server = new DnsServer(options, new MetricRegistry(), TimeProvider.System, NullLogger.Instance);
+        await server.StartAsync(CancellationToken.None);
+        server.Names.Accept(tables[0]);
+        List<double>[] latencies = [[], [], []];
+        List<double> taken = [];
+        TimeSpan paused = GC.GetTotalPauseDuration();
+        for (int round = 0; round < Rounds; round++)
+        {
+            for (int mode = 0; mode < Modes.Length; mode++) { Measure(server, tables, mode, latencies[mode], taken); }
         }
-        await end.CancelAsync();
-        await saving;
+        for (int mode = 0; mode < Modes.Length; mode++) { Print(Modes[mode], latencies[mode]); }
+        taken.Sort();
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {taken.Count} tables, each taken in {taken[taken.Count / 2]:F0} ms (median); collector's pauses {(GC.GetTotalPauseDuration() - paused).TotalMicroseconds:F0} us in all"));
+        await server.StopAsync(CancellationToken.None);
         Directory.Delete(folder, recursive: true);
         return 0;
     }
 
-    private static void Measure(byte[][] tables, NameTableSink sink, DnsState state, bool swapping)
+    private static void Measure(DnsServer server, byte[][] tables, int mode, List<double> latencies, List<double> taken)
     {
-        TimeSpan paused = GC.GetTotalPauseDuration();
-        int collections = GC.CollectionCount(0);
         using var stop = new CancellationTokenSource();
-        Task<Gaps> asking = Task.Factory.StartNew(() => Ask(state, stop.Token), TaskCreationOptions.LongRunning);
-        double taken = Take(tables, swapping ? sink : null);
-        stop.Cancel();
-        Gaps gaps = asking.GetAwaiter().GetResult();
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{(swapping ? "swapping" : "alone   ")}: longest gap {gaps.Longest:F0} us, longest without the scheduler's share {gaps.LongestOwn:F0} us, in {gaps.Answers} answers; collector {(GC.GetTotalPauseDuration() - paused).TotalMicroseconds:F0} us in {GC.CollectionCount(0) - collections} pauses{(swapping ? $"; taken in {taken:F0} ms (median of {Swaps})" : "")}"));
-    }
-
-    /// <summary>Has tables taken, or lets the same time pass; the median time of one in milliseconds.</summary>
-    private static double Take(byte[][] tables, NameTableSink? sink)
-    {
-        double[] took = new double[Swaps];
+        Task asking = Task.Factory.StartNew(() => Ask(server.Bound[0], latencies, stop.Token), TaskCreationOptions.LongRunning);
         for (int i = 0; i < Swaps; i++)
         {
             long begin = Stopwatch.GetTimestamp();
-            if (sink is not null) { sink.Accept(tables[(i + 1) % 2]); }
-            else { using var pause = new ManualResetEventSlim(); pause.Wait(100); }
-            took[i] = Stopwatch.GetElapsedTime(begin).TotalMilliseconds;
+            if (mode == 2)
+            {
+                server.Names.Accept(tables[(i + 1) % 2]);
+                taken.Add(Stopwatch.GetElapsedTime(begin).TotalMilliseconds);
+            }
+            else if (mode == 1) { while (Stopwatch.GetElapsedTime(begin).TotalMilliseconds < 100) { } }
+            else { asking.Wait(100); }
         }
-        Array.Sort(took);
-        return took[Swaps / 2];
+        stop.Cancel();
+        asking.GetAwaiter().GetResult();
     }
 
-    private static Gaps Ask(DnsState state, CancellationToken stop)
+    private static void Ask(EndPoint server, List<double> latencies, CancellationToken stop)
     {
         byte[] query = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, .. WireName.Encode("h11.example.com")!, 0, 1, 0, 1], reply = new byte[4096];
-        var answerer = new Answerer(compat110: false);
-        using var delay = new RunDelay();
-        long answers = 0, longest = 0, longestOwn = 0, delayed = delay.Read(), last = Stopwatch.GetTimestamp();
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp) { ReceiveTimeout = 5000 };
+        socket.Connect(server);
         while (!stop.IsCancellationRequested)
         {
-            using (SnapshotUse use = state.Use()) { answerer.Answer(query, use.Snapshot, tcp: false, (uint)answers, reply, out _); }
-            answers++;
-            long now = Stopwatch.GetTimestamp(), gap = now - last; // ticks are nanoseconds here
-            if (gap > Noticed)
-            {
-                long before = delayed;
-                delayed = delay.Read();
-                longest = Math.Max(longest, gap);
-                longestOwn = Math.Max(longestOwn, gap - (delayed - before));
-                now = Stopwatch.GetTimestamp(); // the reading is no gap
-            }
-            last = now;
+            _ = Pause((uint)Pace.TotalMicroseconds);
+            long begin = Stopwatch.GetTimestamp();
+            socket.Send(query);
+            if (socket.Receive(reply) < query.Length) { throw new InvalidOperationException("no answer"); }
+            latencies.Add(Stopwatch.GetElapsedTime(begin).TotalMicroseconds);
         }
-        return new(longest / 1e3, longestOwn / 1e3, answers);
     }
+
+    private static void Print(string what, List<double> latencies)
+    {
+        latencies.Sort();
+        int late = latencies.Count(l => l > Slow.TotalMicroseconds);
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"  while {what,-18}: p50 {At(0.5):F0} us  p99 {At(0.99):F0} us  p99.9 {At(0.999):F0} us  longest {latencies[^1]:F0} us  slower than 1 ms: {late} of {latencies.Count}"));
+        double At(double part) => latencies[(int)(part * latencies.Count)];
+    }
+
+    /// <summary>Microseconds; the waits of .NET know milliseconds only.</summary>
+    [LibraryImport("libc", EntryPoint = "usleep")]
+    private static partial int Pause(uint microseconds);
 }
