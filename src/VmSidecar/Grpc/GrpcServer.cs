@@ -107,18 +107,24 @@ internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<
     {
         kestrel.AddServerHeader = false;
         kestrel.AllowSynchronousIO = false;
-        // Envoy's main thread may stall for seconds and streams live for hours: no rate, no size, no count that ends them.
-        kestrel.Limits.MinRequestBodyDataRate = null;
-        kestrel.Limits.MinResponseDataRate = null;
-        kestrel.Limits.MaxRequestBodySize = null;
-        kestrel.Limits.MaxResponseBufferSize = 1024 * 1024; // what may wait for a slow client, per connection; large pushes need fewer turns
-        kestrel.Limits.Http2.MaxStreamsPerConnection = 100_000;
-        kestrel.Limits.Http2.InitialStreamWindowSize = 1024 * 1024; // what an unread call may hold, per call
-        kestrel.Limits.Http2.InitialConnectionWindowSize = 4 * 1024 * 1024;
-        kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30); // a peer that vanished without a word
-        kestrel.Limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
+        Limit(kestrel.Limits);
         if (options.UnixSocket is { } path) { kestrel.ListenUnixSocket(path, ConfigureUnix); }
         if (options.EndPoint is { } endPoint) { kestrel.Listen(endPoint, ConfigureTcp); }
+    }
+
+    /// <summary>What a call may take and last.</summary>
+    internal static void Limit(KestrelServerLimits limits)
+    {
+        // Envoy's main thread may stall for seconds and streams live for hours: no rate, no size, no count that ends them.
+        limits.MinRequestBodyDataRate = null;
+        limits.MinResponseDataRate = null;
+        limits.MaxRequestBodySize = null;
+        limits.MaxResponseBufferSize = 1024 * 1024; // what may wait for a slow client, per connection; large pushes need fewer turns
+        limits.Http2.MaxStreamsPerConnection = 100_000;
+        limits.Http2.InitialStreamWindowSize = 1024 * 1024; // what an unread call may hold, per call
+        limits.Http2.InitialConnectionWindowSize = 4 * 1024 * 1024;
+        limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30); // a peer that vanished without a word
+        limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
     }
 
     private void ConfigureUnix(ListenOptions listen)

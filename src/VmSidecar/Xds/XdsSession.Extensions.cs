@@ -43,7 +43,7 @@ internal sealed partial class XdsSession
             {
                 XdsLog.ExtensionRefused(context.Log, error, id);
                 if (Keeps) { context.Keeper.Withheld(response); }
-                TryQueue(XdsMessages.Answer(delta, response, error)); // on the stream that brought it; Envoy asked for the type on it
+                TryAnswer(response, XdsMessages.Answer(delta, response, error));
                 return;
             }
             if (converted is not null)

@@ -141,6 +141,12 @@ internal sealed partial class XdsSession
         return TryQueue(XdsMessages.Health(delta, state));
     }
 
+    /// <summary>
+    /// An ACK or NACK of the agent's own, on the stream that brought the response, and only where the type has been asked for on it: before Envoy's node istiod
+    /// hears nothing, and a NACK of what it has no record of crashes it.
+    /// </summary>
+    private bool TryAnswer(XdsEnvelope response, byte[] answer) => !Ledger.WasAsked(response.TypeUrl) || TryQueue(answer);
+
     private bool TryQueue(byte[] own)
     {
         GrpcMessage message = GrpcMessage.Copy(own);

@@ -56,7 +56,7 @@ internal sealed partial class XdsSession
             using (message)
             {
                 byte[]? answer = context.Tap.Consume(response, message.Body.Span);
-                return answer is null || TryQueue(answer) || _requests.IsComplete ? null : TooSlow();
+                return answer is null || TryAnswer(response, answer) || _requests.IsComplete ? null : TooSlow();
             }
         }
         if (!IsForEnvoy(response.TypeUrl))

@@ -6,7 +6,10 @@ using VmSidecar.Linux.Processes;
 
 namespace VmSidecar.TestKit.Grpc;
 
-/// <summary>Both ends of one call in memory, with a window of a few messages each way, so that a reader that does not read throttles its writer.</summary>
+/// <summary>
+/// Both ends of one call in memory, with a window of a few messages each way, so that a reader that does not read throttles its writer. One message at a
+/// time each way: two writers at once are a bug, as on a real stream.
+/// </summary>
 internal sealed class PairedCall
 {
     private readonly Channel<byte[]> _up, _down;
@@ -64,6 +67,7 @@ internal sealed class PairedCall
         private byte[]? _begun;
         private int _taken;
         private int _pieces;
+        private int _sending;
 
         public GrpcStatus Status => _ended ? call._status.Task.Result : throw new InvalidOperationException("the call has not ended");
 
@@ -113,8 +117,10 @@ internal sealed class PairedCall
 
         public async ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
         {
+            if (Interlocked.Exchange(ref _sending, 1) == 1) { throw new InvalidOperationException("a message is sent while another one is"); }
             try { await call._up.Writer.WriteAsync(message.ToArray(), stop); }
             catch (ChannelClosedException) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Unknown, "EOF")); }
+            finally { _sending = 0; }
         }
 
         public ValueTask CompleteAsync(CancellationToken stop)
@@ -156,7 +162,10 @@ internal sealed class PairedCall
             catch (ChannelClosedException) { return null; }
         }
 
-        public async ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
+        public ValueTask SendAsync(ReadOnlyMemory<byte> message, CancellationToken stop) =>
+            _filled < _message.Length ? throw new InvalidOperationException("a message is sent within another one") : SendWholeAsync(message, stop);
+
+        private async ValueTask SendWholeAsync(ReadOnlyMemory<byte> message, CancellationToken stop)
         {
             try { await call._down.Writer.WriteAsync(message.ToArray(), stop); }
             catch (ChannelClosedException) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Cancelled, "the client has gone")); }
@@ -164,16 +173,17 @@ internal sealed class PairedCall
 
         public ValueTask BeginSendAsync(int length, CancellationToken stop)
         {
+            if (_filled < _message.Length) { throw new InvalidOperationException("a message is begun within another one"); }
             _message = new byte[length];
             _filled = 0;
-            return length == 0 ? SendAsync(_message, stop) : ValueTask.CompletedTask;
+            return length == 0 ? SendWholeAsync(_message, stop) : ValueTask.CompletedTask;
         }
 
         public async ValueTask SendPieceAsync(ReadOnlyMemory<byte> piece, CancellationToken stop)
         {
             piece.Span.CopyTo(_message.AsSpan(_filled));
             _filled += piece.Length;
-            if (_filled == _message.Length && _filled > 0) { await SendAsync(_message, stop); }
+            if (_filled == _message.Length && _filled > 0) { await SendWholeAsync(_message, stop); }
         }
 
         public void Abandon()

@@ -125,6 +125,15 @@ public sealed class GrpcCallTests
         }
     }
 
+    /// <summary>Kestrel's own limits would end the stream of an Envoy that stalls for five seconds, and of one that lives long.</summary>
+    [Fact]
+    public void Nothing_ends_a_call_for_its_rate_or_its_size()
+    {
+        var limits = new Microsoft.AspNetCore.Server.Kestrel.Core.KestrelServerLimits();
+        GrpcServer.Limit(limits);
+        Assert.Equal((null, null, null), (limits.MinResponseDataRate, limits.MinRequestBodyDataRate, limits.MaxRequestBodySize));
+    }
+
     [Fact]
     public async Task Fifty_megabytes_pass_both_ways_in_one_piece()
     {

@@ -9,10 +9,15 @@ using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 
+using Microsoft.Extensions.Logging.Abstractions;
+
 using VmSidecar.Configuration;
+using VmSidecar.Envoy;
 using VmSidecar.Grpc;
 using VmSidecar.Health;
 using VmSidecar.TestKit;
+using VmSidecar.Tests.Envoy;
+using VmSidecar.Tests.Grpc;
 using VmSidecar.Wire.Protobuf;
 
 using Xunit;
@@ -29,6 +34,44 @@ public sealed class ProberWireTests
     {
         await using WebApplication app = await ServeAsync(_ => Task.CompletedTask, tls: true);
         Assert.Null(await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTPS", [])));
+    }
+
+    [Fact]
+    public async Task Each_probe_has_a_connection_of_its_own()
+    {
+        List<string> connections = [];
+        await using WebApplication app = await ServeAsync(http => { connections.Add(http.Connection.Id); return Task.CompletedTask; });
+        using var prober = new HttpProber(new HttpProbe("/", Port(app), null, "HTTP", []), Options, null, TimeProvider.System);
+        for (int i = 0; i < 3; i++) { Assert.Null(await prober.ProbeAsync(CancellationToken.None)); }
+        Assert.Equal(3, connections.Distinct().Count());
+    }
+
+    /// <summary>HTTP_PROXY of the unit is for downloads: neither the workload nor Envoy nor istiod is behind it.</summary>
+    [Fact]
+    public Task No_proxy_stands_before_workload_Envoy_and_istiod() => OwnProcess.RunAsync($"{typeof(ProberWireTests).FullName}.{nameof(BehindProxy)}");
+
+    /// <summary>The body, for a process of its own: what HTTP_PROXY leads to is the whole process's.</summary>
+    [Fact(Explicit = true)]
+    public async Task BehindProxy()
+    {
+        int proxied = 0;
+        await using WebApplication proxy = await ServeAsync(_ => { proxied++; return Task.CompletedTask; });
+        HttpClient.DefaultProxy = new WebProxy("127.0.0.1", Port(proxy));
+        await using WebApplication app = await ServeAsync(_ => Task.CompletedTask);
+        Assert.Null(await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTP", [])));
+        using var envoy = new FakeEnvoy("");
+        using var admin = new EnvoyAdmin(envoy.Options with { AdminPort = Port(app) }, TimeProvider.System);
+        Assert.Null((await admin.GetAsync("/ready", Test.Deadline, CancellationToken.None)).Problem);
+        using var server = new GrpcServer(new GrpcServerOptions("istiod", null, new IPEndPoint(IPAddress.Loopback, 0), null, 1024), GrpcPair.Methods(GrpcPair.EchoAsync), NullLogger.Instance);
+        await server.StartAsync(CancellationToken.None);
+        await using (var channel = new GrpcChannel(GrpcChannelOptions.For(server.Bound!.ToString())))
+        {
+            await using IGrpcClientCall call = await channel.OpenAsync(GrpcPair.Method, [], CancellationToken.None);
+            await call.SendAsync("x"u8.ToArray(), CancellationToken.None);
+            Assert.Equal("x", await call.ReadTextAsync());
+        }
+        await server.StopAsync(CancellationToken.None);
+        Assert.Equal(0, proxied);
     }
 
     [Fact]

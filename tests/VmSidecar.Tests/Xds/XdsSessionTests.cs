@@ -132,6 +132,7 @@ public sealed class XdsSessionTests
         var status = new GrpcStatus((GrpcStatusCode)code, message);
         istiod.End(status);
         Assert.Equal(status, await envoy.Ended.WaitAsync(Test.Deadline));
+        Assert.Equal(1, bench.Istiod.Dials); // Envoy comes back; whoever retried for it would lose its subscriptions
         string text = level == "Debug" ? "terminated with status" : "terminated with unexpected error";
         Assert.Contains($"{level} xdsproxy upstream {text} {said}\tid=1", bench.Log.Lines);
         Assert.Equal(1, bench.Metrics.Counter("istiod_connection_terminations", "", $"type=\"{type}\"").Value);
@@ -164,6 +165,7 @@ public sealed class XdsSessionTests
         bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: connection refused");
         PairedCall envoy = bench.Envoy(delta: true);
         Assert.Equal(bench.Istiod.Refuse, await envoy.Ended.WaitAsync(Test.Deadline));
+        Assert.Equal(1, bench.Istiod.Dials); // Envoy's back-off is the only one
         Assert.Contains(bench.Log.Lines, l => l.StartsWith("Debug xdsproxy failed to create delta upstream grpc client: ", StringComparison.Ordinal));
     }
 
