@@ -48,7 +48,7 @@ internal sealed record AgentEstate(string From, int Count, IReadOnlyDictionary<s
         if (variable is not [var version, var number] || !int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int memory)) { return (null, $"{ChildEnvironment.Inheritance} does not name a form and a descriptor"); }
         if (version != Version.ToString(CultureInfo.InvariantCulture)) { return (null, $"it is not of form {Version}, which this version reads"); }
         if (SealedMemory.Take(memory) is not { } content) { return (null, $"descriptor {memory} is not the sealed memory it should be in"); }
-        try { return (Read((JsonObject)JsonNode.Parse(content)!), null); }
+        try { return (Read((JsonObject)JsonNode.Parse(content)!).Claimed(), null); }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or ArgumentException or NullReferenceException or InvalidCastException or KeyNotFoundException)
         {
             return (null, $"it is damaged ({e.GetType().Name})"); // never its words: a key is in it
@@ -101,9 +101,21 @@ internal sealed record AgentEstate(string From, int Count, IReadOnlyDictionary<s
         ["serial"] = secrets.Serial,
     };
 
+    /// <summary>Its descriptors, from here on this process's own and closed in every child – all or, where one is missing, none: <see cref="LeftOpen"/> tells them by that.</summary>
+    private AgentEstate Claimed()
+    {
+        foreach (int number in Descriptors())
+        {
+            if (!Descriptor.IsOpen(number)) { throw new FormatException($"descriptor {number} is not open"); }
+        }
+        foreach (int number in Descriptors()) { ProgramImage.CloseOnReplace(number); }
+        return this with { Envoy = Envoy is null ? null : Envoy with { Output = new(Number(Envoy.Output), ownsHandle: true), Error = new(Number(Envoy.Error), ownsHandle: true) } };
+    }
+
+    /// <summary>Touches no descriptor.</summary>
     private static AgentEstate Read(JsonObject json)
     {
-        ImmutableDictionary<string, int> sockets = ((JsonObject)json["sockets"]!).ToImmutableDictionary(s => s.Key, s => Mine(s.Value!.GetValue<int>()), StringComparer.Ordinal);
+        ImmutableDictionary<string, int> sockets = ((JsonObject)json["sockets"]!).ToImmutableDictionary(s => s.Key, s => s.Value!.GetValue<int>(), StringComparer.Ordinal);
         return new AgentEstate(
             json["from"]!.GetValue<string>(), json["count"]!.GetValue<int>(), sockets,
             json["envoy"] is JsonObject envoy ? ReadEnvoy(envoy) : null, json["secrets"] is JsonObject secrets ? ReadSecrets(secrets) : null);
@@ -130,10 +142,7 @@ internal sealed record AgentEstate(string From, int Count, IReadOnlyDictionary<s
 
     private static int Number(SafeFileHandle handle) => (int)handle.DangerousGetHandle();
 
-    private static SafeFileHandle Handle(JsonNode number) => new(Mine(number.GetValue<int>()), ownsHandle: true);
-
-    /// <summary>Open, and closed in every child from here on.</summary>
-    private static int Mine(int number) => ProgramImage.CloseOnReplace(number) ? number : throw new FormatException($"descriptor {number} is not open");
+    private static SafeFileHandle Handle(JsonNode number) => new(number.GetValue<int>(), ownsHandle: false);
 
     private static string Text(DateTimeOffset time) => time.ToString("O", CultureInfo.InvariantCulture);
 

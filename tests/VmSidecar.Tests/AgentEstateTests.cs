@@ -4,6 +4,7 @@ using VmSidecar.Envoy;
 using VmSidecar.Identity;
 using VmSidecar.Linux.Memory;
 using VmSidecar.Linux.Processes;
+using VmSidecar.TestKit.Namespaces;
 
 using Xunit;
 
@@ -96,6 +97,51 @@ public sealed class AgentEstateTests
         Assert.StartsWith("it is damaged", problem, StringComparison.Ordinal);
     }
 
+    /// <summary>Damage behind the sockets: they are still known for what came with the exec, and closed.</summary>
+    [Theory]
+    [InlineData("""{"pid":"one"}""")]
+    [InlineData("""{"pid":1,"started":2,"output":OPEN,"error":4711,"outputHalf":"","errorHalf":"","words":[],"executable":"","bootstrap":"","delta":true,"settings":"","epoch":0,"starts":1,"since":"2026-11-23T07:00:00.0000000+00:00","version":null,"drained":false}""")]
+    public void What_was_read_in_part_is_closed_whole(string envoy)
+    {
+        (SafeFileHandle left, SafeFileHandle other) = Pipes.Create();
+        Libc.Fcntl(Number(left), 2, 0); // F_SETFD: as ProgramImage leaves what it hands on
+        Damaged_content_is_nothing($$"""{"from":"x","count":1,"sockets":{"a":{{Number(left)}}},"envoy":{{envoy.Replace("OPEN", Number(left).ToString(System.Globalization.CultureInfo.InvariantCulture), StringComparison.Ordinal)}}}""");
+        Assert.Contains(Number(left), LeftOpen.Find());
+        left.Dispose();
+        other.Dispose();
+    }
+
+    /// <summary>Where vm.memfd_noexec is 1 the kernel makes every one that way, with one seal more.</summary>
+    [Fact]
+    public void Memory_that_may_not_be_run_is_taken_too()
+    {
+        int number = MemfdCreate("test", 8); // MFD_NOEXEC_SEAL
+        Assert.SkipWhen(number < 0, "this kernel is older than 6.3");
+        using (var handle = new SafeFileHandle(Libc.Fcntl(number, 0, 0), ownsHandle: true)) // F_DUPFD
+        {
+            RandomAccess.Write(handle, [1, 2, 3], 0);
+            Assert.Equal(0, Libc.Fcntl(number, 1033, 15)); // F_ADD_SEALS
+        }
+        Assert.Equal([1, 2, 3], SealedMemory.Take(number));
+    }
+
+    [Fact]
+    public async Task Where_the_kernel_demands_memory_that_may_not_be_run_it_is_made_so()
+    {
+        Assert.SkipUnless(NetworkNamespace.IsPossible && File.Exists("/proc/sys/vm/memfd_noexec"), "a namespace of processes needs root, and the setting Linux 6.3");
+        await OwnProcess.RunAsync(
+            $"{typeof(AgentEstateTests).FullName}.{nameof(OnStrictKernel)}", "unshare", "--pid", "--fork", "--mount-proc", "sh", "-c",
+            "export DOTNET_EnableWriteXorExecute=0; echo 2 >/proc/sys/vm/memfd_noexec && exec \"$@\"", "sh"); // the runtime that compiles as it goes wants such memory itself
+    }
+
+    /// <summary>The body, for a process in a namespace of processes whose vm.memfd_noexec is 2.</summary>
+    [Fact(Explicit = true)]
+    public void OnStrictKernel()
+    {
+        using SafeFileHandle memory = SealedMemory.Create("test", [1, 2, 3]);
+        Assert.Equal([1, 2, 3], SealedMemory.Take(Number(Descriptor.Duplicate(memory)!)));
+    }
+
     [Fact]
     public void Nobody_can_change_it()
     {
@@ -110,6 +156,9 @@ public sealed class AgentEstateTests
     [InlineData("{}")]
     [InlineData("""{"form":"one","uses":[]}""")]
     public void An_answer_of_an_older_executable_is_no_offer(string text) => Assert.Null(ReplacementOffer.Parse(text));
+
+    [System.Runtime.InteropServices.DllImport("libc", EntryPoint = "memfd_create", CharSet = System.Runtime.InteropServices.CharSet.Ansi)]
+    private static extern int MemfdCreate(string name, uint flags);
 
     private static int Number(SafeFileHandle handle) => (int)handle.DangerousGetHandle();
 }

@@ -13,14 +13,16 @@ namespace VmSidecar.Linux.Memory;
 /// </summary>
 internal static unsafe partial class SealedMemory
 {
-    private const uint CloseOnExec = 1, AllowSealing = 2; // MFD_CLOEXEC, MFD_ALLOW_SEALING
+    private const uint CloseOnExec = 1, AllowSealing = 2, NeverRun = 8; // MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL
     private const int AddSeals = 1033, GetSeals = 1034, AllSeals = 15; // F_ADD_SEALS, F_GET_SEALS; SEAL, SHRINK, GROW, WRITE
+    private const int Forbidden = 13; // EACCES
     private const long MaxLength = 16 * 1024 * 1024;
 
     /// <summary>A new one. Throws <see cref="Win32Exception"/> where the kernel has none (before 3.17) or memory is short.</summary>
     public static SafeFileHandle Create(string name, ReadOnlySpan<byte> content)
     {
         int number = Make(name, CloseOnExec | AllowSealing);
+        if (number < 0 && Marshal.GetLastPInvokeError() == Forbidden) { number = Make(name, CloseOnExec | NeverRun); } // vm.memfd_noexec=2 demands it in Linux 6.3 to 6.5, and older ones do not know it
         if (number < 0) { throw new Win32Exception(Marshal.GetLastPInvokeError()); }
         var handle = new SafeFileHandle(number, ownsHandle: true);
         try
@@ -39,7 +41,7 @@ internal static unsafe partial class SealedMemory
     /// <summary>The content behind a descriptor, which is closed; null when it is none of these.</summary>
     public static byte[]? Take(int number)
     {
-        if (Libc.Fcntl(number, GetSeals, 0) != AllSeals) { return null; }
+        if (Libc.Fcntl(number, GetSeals, 0) is not (>= 0 and var seals) || (seals & AllSeals) != AllSeals) { return null; } // with vm.memfd_noexec the kernel adds one of its own
         using var handle = new SafeFileHandle(number, ownsHandle: true);
         if (RandomAccess.GetLength(handle) is not (> 0 and <= MaxLength and var length)) { return null; }
         byte[] content = new byte[length];
