@@ -81,7 +81,5 @@ internal static class CheckCommand
         foreach (ConfigError error in errors) { await output.WriteLineAsync($"  {OneLine(error.ToString())}"); }
     }
 
-    /// <summary>Control characters could forge lines or move the cursor of whoever reads this.</summary>
-    private static string OneLine(string text) =>
-        text.Length == 0 ? "''" : string.Concat(text.Select(c => char.IsControl(c) ? $"\\x{(int)c:x2}" : $"{c}"));
+    private static string OneLine(string text) => text.Length == 0 ? "''" : ConsoleText.Line(text);
 }

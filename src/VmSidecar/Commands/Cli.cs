@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 
 using VmSidecar.Linux;
 
@@ -28,6 +29,17 @@ internal sealed record Cli(TextWriter Out, TextWriter Error, IReadOnlyDictionary
 
     /// <summary>Why what it has left cannot be read, as a clause; null: it can, or there was none.</summary>
     public string? EstateProblem { get; init; }
+
+    /// <summary><c>--port PORT</c>: the status port of the agent that is asked; 0: it is off.</summary>
+    public static Option<int?> StatusPortOption()
+    {
+        var port = new Option<int?>("--port") { Description = "The status port (default: the configured one, 15020)" };
+        port.Validators.Add(given =>
+        {
+            if (given.Tokens is [{ Value: var text }] && !ushort.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out _)) { given.AddError($"--port {text} is no port: give a whole number from 1 to 65535"); }
+        });
+        return port;
+    }
 
     /// <summary><c>--root DIR</c>: all classic paths are taken below it.</summary>
     public Option<string> RootOption() => new("--root")

@@ -82,17 +82,20 @@ internal sealed class DnsCommand(DnsOptions options, Func<string, string, Cancel
 
     private void Print(JsonObject told)
     {
-        string cache = told["cache"]?.GetValue<string>() ?? "";
+        string cache = told["cache"]?.ToString() ?? "";
         if (cache.Length > 0) { output.WriteLine($"  cache     {(cache == "fresh" ? "has the answer: no server was asked" : "has an answer that expired: given when no server answers in time")}"); }
-        JsonArray servers = told["servers"]?.AsArray() ?? [];
+        JsonArray servers = told["servers"] as JsonArray ?? [];
         foreach (JsonNode? server in servers)
         {
-            string note = server?["note"]?.GetValue<string>() ?? "";
-            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  upstream  {server?["server"]}: {server?["outcome"]} in {server?["milliseconds"]?.GetValue<double>() ?? 0:F1} ms{(note.Length > 0 ? $" ({note})" : "")}"));
-            foreach (JsonNode? record in server?["records"]?.AsArray() ?? []) { output.WriteLine($"            {record}"); }
+            if (server is not JsonObject) { continue; } // something else answered there
+            string note = server["note"]?.ToString() ?? "", line = $"{server["server"]}: {server["outcome"]} in {Milliseconds(server["milliseconds"])} ms{(note.Length > 0 ? $" ({note})" : "")}";
+            output.WriteLine("  upstream  " + ConsoleText.Line(line));
+            foreach (JsonNode? record in server["records"] as JsonArray ?? []) { output.WriteLine("            " + ConsoleText.Line(record?.ToString() ?? "")); }
         }
         if (servers.Count == 0) { output.WriteLine($"  upstream  {options.ResolvConf} names no server"); }
     }
+
+    private static string Milliseconds(JsonNode? value) => value is JsonValue plain && plain.TryGetValue(out double number) ? number.ToString("F1", CultureInfo.InvariantCulture) : "?";
 
     /// <summary>Without the agent nobody but this process can ask.</summary>
     private async Task AskServersAsync(ResolvConf conf, byte[] query, CancellationToken stop)

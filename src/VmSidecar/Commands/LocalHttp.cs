@@ -23,7 +23,7 @@ internal static class LocalHttp
         {
             return (0, "", $"no answer from {request.RequestUri!.Authority} within {timeout.TotalSeconds:0.###} s");
         }
-        catch (Exception e) when (e is HttpRequestException or IOException)
+        catch (Exception e) when (e is HttpRequestException or IOException or InvalidOperationException) // the last: of a charset nobody knows
         {
             return (0, "", Describe(e, request.RequestUri!));
         }

@@ -28,7 +28,7 @@ internal sealed class ReloadCommand(TextWriter output, TextWriter error, int por
     public static Command Create(Cli cli)
     {
         Option<string> root = cli.RootOption();
-        var port = new Option<int?>("--port") { Description = "The status port (default: the configured one, 15020)" };
+        Option<int?> port = Cli.StatusPortOption();
         var command = new Command("reload", "Replaces the running agent in place by what is installed and set now; Envoy goes on") { root, port };
         command.SetAction((parsed, stop) => new ReloadCommand(cli.Out, cli.Error, parsed.GetValue(port) ?? AgentPorts.Of(cli, parsed.GetValue(root)!).Status, pid => StrangerSignals.Send(pid, SignalNumber.Hup), TimeProvider.System).RunAsync(stop));
         return command;
@@ -104,12 +104,12 @@ internal sealed class ReloadCommand(TextWriter output, TextWriter error, int por
             }
             if (Number(state["count"]) > (Number(ability["count"]) ?? 0))
             {
-                await output.WriteLineAsync($"replaced in place: {before["version"]} by {now["version"]}; Envoy goes on");
+                await output.WriteLineAsync($"replaced in place: {ConsoleText.Line(before["version"]?.ToString() ?? "")} by {ConsoleText.Line(now["version"]?.ToString() ?? "")}; Envoy goes on");
                 return 0;
             }
             if (Number(state["refusals"]) > (Number(ability["refusals"]) ?? 0))
             {
-                await error.WriteLineAsync($"not replaced, the agent goes on: {state["refused"]}");
+                await error.WriteLineAsync($"not replaced, the agent goes on: {ConsoleText.Line(state["refused"]?.ToString() ?? "")}");
                 return state["needsRestart"] is JsonValue needs && needs.TryGetValue(out bool isNeeded) && isNeeded ? NeedsRestart : Refused;
             }
         }

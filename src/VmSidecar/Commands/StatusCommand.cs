@@ -15,7 +15,7 @@ internal static class StatusCommand
     {
         var json = new Option<bool>("--json") { Description = "The whole state as JSON" };
         var watch = new Option<bool>("--watch", "-w") { Description = "Repeat every two seconds" };
-        var port = new Option<int?>("--port") { Description = "The status port (default: the configured one, 15020)" };
+        Option<int?> port = Cli.StatusPortOption();
         Option<string> root = cli.RootOption();
         var command = new Command("status", "Shows how the running agent is") { root, json, watch, port };
         command.SetAction((parsed, stop) => RunAsync(cli, parsed.GetValue(port) ?? AgentPorts.Of(cli, parsed.GetValue(root)!).Status, parsed.GetValue(json), parsed.GetValue(watch), stop));

@@ -12,15 +12,15 @@ internal static class StatusText
     {
         var text = new StringBuilder();
         string? reason = state["reason"]?.ToString();
-        text.Append(reason is null ? "ready" : "NOT READY: " + reason).Append('\n');
+        text.Append(reason is null ? "ready" : "NOT READY: " + reason.ReplaceLineEndings(" ")).Append('\n');
         Line(text, "agent", $"{(state["version"]?.ToString() is { Length: > 0 } version ? $"version {version}, " : "")}up {Age(state["started"], now)}");
         if (state["istiod"] is JsonObject istiod) { Istiod(text, istiod, now); }
         if (state["certificate"] is JsonObject certificate) { Certificate(text, certificate, now); }
         if (state["envoy"] is JsonObject envoy) { Envoy(text, envoy, now); }
         Line(text, "names", state["names"] is JsonObject names
-            ? $"{names["hosts"]} hosts, taken {Age(names["taken"], now)} ago{(names["fromDisk"]?.GetValue<bool>() == true ? " (from disk: istiod has not sent one yet)" : "")}"
+            ? $"{names["hosts"]} hosts, taken {Age(names["taken"], now)} ago{(names["fromDisk"] is JsonValue disk && disk.TryGetValue(out bool fromDisk) && fromDisk ? " (from disk: istiod has not sent one yet)" : "")}"
             : "no table yet");
-        return text.ToString().TrimEnd('\n');
+        return ConsoleText.Lines(text.ToString().TrimEnd('\n'));
     }
 
     private static void Istiod(StringBuilder text, JsonObject istiod, DateTimeOffset now)
@@ -38,7 +38,7 @@ internal static class StatusText
         Filters(text, istiod["keptIn"], "Envoy cannot load, and access rules need: ");
         foreach (JsonNode? type in istiod["types"] as JsonArray ?? [])
         {
-            if (type?["error"]?.ToString() is { Length: > 0 } error) { Trouble(text, JsonValue.Create($"{Short(type["type"])} rejected: {error}")); }
+            if (type is JsonObject known && known["error"]?.ToString() is { Length: > 0 } error) { Trouble(text, JsonValue.Create($"{Short(known["type"])} rejected: {error}")); }
         }
     }
 
@@ -65,7 +65,7 @@ internal static class StatusText
         if (phase != "Running") { Trouble(text, envoy["lastExit"]); }
     }
 
-    private static void Line(StringBuilder text, string name, string value) => text.Append(name.PadRight(13)).Append(value).Append('\n');
+    private static void Line(StringBuilder text, string name, string value) => text.Append(name.PadRight(13)).Append(value.ReplaceLineEndings(" ")).Append('\n');
 
     private static void Trouble(StringBuilder text, JsonNode? what)
     {

@@ -57,8 +57,8 @@ internal static class IdentitySettings
             CaHeaders = Headers(settings, "CA_HEADER_"),
             XdsHeaders = Headers(settings, "XDS_HEADER_"),
             ClockTolerance = settings.Duration("VMSIDECAR_CLOCK_TOLERANCE", TimeSpan.FromMinutes(5)),
-            KeepAliveInterval = settings.Duration("GRPC_KEEPALIVE_INTERVAL", TimeSpan.FromSeconds(30)),
-            KeepAliveTimeout = settings.Duration("GRPC_KEEPALIVE_TIMEOUT", TimeSpan.FromSeconds(10)),
+            KeepAliveInterval = settings.Wait("GRPC_KEEPALIVE_INTERVAL", TimeSpan.FromSeconds(30), least: TimeSpan.FromSeconds(10)),
+            KeepAliveTimeout = settings.Wait("GRPC_KEEPALIVE_TIMEOUT", TimeSpan.FromSeconds(10), least: TimeSpan.FromSeconds(1)),
         };
     }
 

@@ -68,7 +68,7 @@ internal static class ProbeSettings
         name.All(c => char.IsAsciiLetterOrDigit(c) || "!#$%&'*+-.^_`|~".Contains(c, StringComparison.Ordinal))
         && !value.AsSpan().ContainsAny('\r', '\n', '\0') && (name != "Host" || IsAuthority(value));
 
-    private static bool IsAuthority(string text) => Uri.TryCreate($"http://{text}/", UriKind.Absolute, out Uri? whole) && whole.AbsolutePath == "/";
+    private static bool IsAuthority(string text) => Uri.TryCreate($"http://{text}/", UriKind.Absolute, out Uri? whole) && whole.PathAndQuery == "/" && whole.Fragment.Length == 0 && whole.UserInfo.Length == 0;
 
     private static string? Host(SettingReader settings, JsonObject action, string name)
     {

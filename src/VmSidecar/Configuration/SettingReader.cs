@@ -9,6 +9,9 @@ namespace VmSidecar.Configuration;
 /// </summary>
 internal sealed class SettingReader(EffectiveEnvironment environment, EffectiveProxyConfig proxy, CommandLineFlags flags, ICollection<ConfigError> errors)
 {
+    /// <summary>What every timer can do, and nobody outwaits.</summary>
+    public static readonly TimeSpan LongestWait = TimeSpan.FromHours(480);
+
     private readonly Dictionary<string, EffectiveSetting> _effective = [];
 
     public EffectiveEnvironment Environment => environment;
@@ -66,6 +69,16 @@ internal sealed class SettingReader(EffectiveEnvironment environment, EffectiveP
                 : Mistake(name, setting, "is not a duration", "Use forms such as 300ms, 45s or 1h30m", fallback), GoValue.ToProtoDuration);
     }
 
+    /// <summary>A duration somebody waits for: the nearest one that can be waited for, with a warning where that is another. At most <see cref="LongestWait"/>.</summary>
+    /// <param name="name">The variable.</param>
+    /// <param name="fallback">Where it is not set.</param>
+    /// <param name="least">The shortest one that can be used.</param>
+    public TimeSpan Wait(string name, TimeSpan fallback, TimeSpan least = default)
+    {
+        TimeSpan time = Duration(name, fallback);
+        return environment.TryGet(name, out Setting setting) ? Within(name, setting.Origin, time, least) : time;
+    }
+
     /// <summary>A field of the merged proxy configuration.</summary>
     public T Field<T>(string name, T fallback, Func<Setting, JsonNode, T> parse)
     {
@@ -80,6 +93,9 @@ internal sealed class SettingReader(EffectiveEnvironment environment, EffectiveP
     public TimeSpan FieldDuration(string name, TimeSpan fallback) =>
         Field(name, fallback, (setting, _) => GoValue.TryDuration(setting.Value, out TimeSpan time) && time >= TimeSpan.Zero
             ? time : Mistake(name, setting, "is not a duration", "Use seconds such as 45s", fallback));
+
+    /// <summary>As <see cref="Wait"/>, a field of the merged proxy configuration.</summary>
+    public TimeSpan FieldWait(string name, TimeSpan fallback) => Within(name, proxy.OriginOf(name), FieldDuration(name, fallback), TimeSpan.Zero);
 
     public int FieldPort(string name, int fallback, bool zeroAllowed = false) =>
         Field(name, fallback, (setting, _) => PortOf(name, setting, fallback, zeroAllowed));
@@ -140,6 +156,14 @@ internal sealed class SettingReader(EffectiveEnvironment environment, EffectiveP
         ushort.TryParse(setting.Value, NumberStyles.None, CultureInfo.InvariantCulture, out ushort port) && (port != 0 || zeroAllowed)
             ? port
             : Mistake(name, setting, "is not a port", $"Use a whole number from {(zeroAllowed ? 0 : 1)} to 65535", fallback);
+
+    private TimeSpan Within(string name, SettingOrigin origin, TimeSpan time, TimeSpan least)
+    {
+        TimeSpan used = time < least ? least : time > LongestWait ? LongestWait : time;
+        if (used == time) { return time; }
+        Warn(name, origin, $"is {(time < least ? "shorter" : "longer")} than {GoValue.ToProtoDuration(used)}, which is used instead", $"Write a duration from {GoValue.ToProtoDuration(least)} to {GoValue.ToProtoDuration(LongestWait)}");
+        return used;
+    }
 
     private static string Lower(bool value) => value ? "true" : "false";
 

@@ -41,9 +41,9 @@ internal static class XdsSettings
     {
         Enabled = settings.Bool("ISTIO_AGENT_ENABLE_WASM_REMOTE_LOAD_CONVERSION", true),
         Directory = paths.Data,
-        RequestTimeout = settings.Duration("WASM_HTTP_REQUEST_TIMEOUT", TimeSpan.FromSeconds(15)),
+        RequestTimeout = settings.Wait("WASM_HTTP_REQUEST_TIMEOUT", TimeSpan.FromSeconds(15), least: TimeSpan.FromMilliseconds(1)),
         Attempts = settings.Integer("WASM_HTTP_REQUEST_MAX_RETRIES", 5, least: 1),
-        PurgeInterval = settings.Duration("WASM_PURGE_INTERVAL", TimeSpan.FromHours(1)),
+        PurgeInterval = settings.Wait("WASM_PURGE_INTERVAL", TimeSpan.FromHours(1)),
         Expiry = settings.Duration("WASM_MODULE_EXPIRY", TimeSpan.FromHours(24)),
         MaxBytes = settings.Integer("ISTIO_WASM_MAX_BINARY_SIZE_BYTES", 256 * 1024 * 1024, least: 1),
         InsecureRegistries = Words(settings.Text("WASM_INSECURE_REGISTRIES", "")),

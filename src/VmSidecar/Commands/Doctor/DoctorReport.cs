@@ -15,11 +15,11 @@ internal static class DoctorReport
         var text = new StringBuilder();
         foreach ((string code, string title, Finding finding) in all)
         {
-            text.Append(Mark(finding.Outcome)).Append(' ').Append(code).Append("  ").Append(title.PadRight(22)).Append(finding.Cause).Append('\n');
-            if (finding.Fix.Length > 0) { text.Append("               ").Append("-> ").Append(finding.Fix).Append('\n'); }
+            text.Append(Mark(finding.Outcome)).Append(' ').Append(code).Append("  ").Append(title.PadRight(22)).Append(ConsoleText.Line(finding.Cause)).Append('\n');
+            if (finding.Fix.Length > 0) { text.Append("               ").Append("-> ").Append(ConsoleText.Line(finding.Fix)).Append('\n'); }
         }
         Diagnosis? first = all.FirstOrDefault(d => d.Finding.Outcome == Outcome.Failed);
-        text.Append(first is null ? "\nall is well" : $"\nstart with {first.Code}: {first.Finding.Cause}. {first.Finding.Fix}");
+        text.Append(first is null ? "\nall is well" : $"\nstart with {first.Code}: {ConsoleText.Line($"{first.Finding.Cause}. {first.Finding.Fix}")}");
         return text.ToString();
     }
 
