@@ -38,6 +38,7 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
     {
         ImmutableArray<UpstreamServer> old = _servers.All;
         ImmutableArray<UpstreamServer> now = [.. endpoints.Select(e => Find(old, e, isFallback: false)), .. fallback.IsDefault ? [] : fallback.Select(e => Find(old, e, isFallback: true))];
+        foreach (UpstreamServer server in now) { server.IsStub = !server.IsFallback && now.Any(s => s.IsFallback); }
         _servers = new(now);
         Cache.Clear(); // another network may know other names
         foreach (UpstreamServer gone in old.Where(s => !now.Contains(s)))
@@ -113,7 +114,7 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
     {
         byte[]? message = outcome.Message;
         if (message is null) { metrics.UpstreamFailed(); }
-        else if (CacheKey(question) is { } cacheKey) { Cache.Store(cacheKey, message, fromLocal: IPAddress.IsLoopback(outcome.AskServer!.Endpoint.Address)); }
+        else if (CacheKey(question) is { } cacheKey) { Cache.Store(cacheKey, message, fromLocal: outcome.AskServer!.IsBrief); }
         if (question.Key is not null) { _inFlight.TryRemove(new(question.Key, question)); } // first: who asks after the answer asks anew
         metrics.UpstreamTook(time.GetElapsedTime(outcome.Begin));
         Interlocked.Decrement(ref _count);

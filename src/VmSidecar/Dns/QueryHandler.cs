@@ -130,7 +130,7 @@ internal sealed class QueryHandler(DnsState state, Answerer answerer, Forwarder 
     private void SayWhenSilent(bool failed)
     {
         int now = failed ? 1 : 0;
-        if (Volatile.Read(ref _silentSaid) == now || (failed && !forwarder.Servers.All(s => s.Health.IsDown))) { return; }
+        if (Volatile.Read(ref _silentSaid) == now || (failed && !forwarder.Servers.All(s => s.Health.IsSilent))) { return; }
         if (Interlocked.Exchange(ref _silentSaid, now) == now) { return; }
         if (failed) { DnsLog.UpstreamsSilent(log, string.Join(", ", forwarder.Servers.Select(s => s.Endpoint))); }
         else { DnsLog.UpstreamsBack(log); }

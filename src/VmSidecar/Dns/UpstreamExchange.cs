@@ -77,15 +77,18 @@ internal sealed class UpstreamExchange(ImmutableArray<UpstreamServer> servers, T
     public static ImmutableArray<UpstreamServer> InOrder(ImmutableArray<UpstreamServer> servers)
     {
         if (servers.Length < 2 || !servers.Any(s => s.Health.IsDown || s.Loops)) { return servers; }
-        return [.. servers.OrderBy(s => s.Loops || (s.Health.IsDown && !s.Health.TakeTrial()) ? 1 : 0)]; // OrderBy is stable
+        return [.. servers.OrderBy(s => s.Loops || (s.Health.IsDown && !s.TakeTrial()) ? 1 : 0)]; // OrderBy is stable
     }
 
     /// <summary>NOERROR and NXDOMAIN are answers; SERVFAIL, REFUSED, NOTIMP and the rest are this server's trouble, and another may know better.</summary>
     private static bool IsGood(AskResult result) =>
         result.Message is not null && DnsHeader.TryRead(result.Message, out DnsHeader header) && header.Rcode is DnsRcode.NoError or DnsRcode.NxDomain;
 
-    private void Ask(ImmutableArray<UpstreamServer> order, byte[] query, DnsQuestion question, bool tcp, CancellationToken end) =>
-        _open.Add(order[_asks++ % order.Length].AskAsync(query, question, tcp, end));
+    private void Ask(ImmutableArray<UpstreamServer> order, byte[] query, DnsQuestion question, bool tcp, CancellationToken end)
+    {
+        UpstreamServer server = order[_asks % order.Length];
+        _open.Add(_asks++ < order.Length ? server.AskAsync(query, question, tcp, end) : server.AskAgainAsync(query, question, tcp, end));
+    }
 
     private void Resume(ImmutableArray<UpstreamServer> order, byte[] query, SentAsk sent, CancellationToken end)
     {
