@@ -24,7 +24,7 @@ internal sealed record DnsOptions
     /// <summary>Folder of the last table and VIP assignments.</summary>
     public required string StateDirectory { get; init; }
 
-    /// <summary>Whole time allowed for one forwarded query (DNS_FORWARD_TIMEOUT): below the five seconds after which glibc asks again.</summary>
+    /// <summary>Whole time allowed for one forwarded query (DNS_FORWARD_TIMEOUT; 0 is two seconds): below the five seconds after which glibc asks again.</summary>
     public TimeSpan ForwardTimeout { get; init; } = TimeSpan.FromSeconds(4.5);
 
     /// <summary>DNS_FORWARD_PARALLEL: ask all upstreams at once.</summary>

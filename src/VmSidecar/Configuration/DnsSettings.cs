@@ -8,6 +8,8 @@ internal static class DnsSettings
 {
     private const int UsualPort = 15053; // where the capture rules send the host's DNS
 
+    private static readonly TimeSpan ZeroForward = TimeSpan.FromSeconds(2); // what 0 means to pilot-agent, reference 04 §1.1
+
     public static DnsOptions Read(SettingReader settings, HostPaths paths, NodeIdentity identity)
     {
         bool capture = settings.Bool("ISTIO_META_DNS_CAPTURE", false);
@@ -27,7 +29,7 @@ internal static class DnsSettings
             Namespace = identity.Namespace,
             Domain = identity.Domain,
             StateDirectory = paths.State,
-            ForwardTimeout = settings.Duration("DNS_FORWARD_TIMEOUT", TimeSpan.FromSeconds(4.5)),
+            ForwardTimeout = settings.Duration("DNS_FORWARD_TIMEOUT", TimeSpan.FromSeconds(4.5)) is { Ticks: > 0 } timeout ? timeout : ZeroForward,
             ForwardParallel = settings.Bool("DNS_FORWARD_PARALLEL", false),
             Compat110 = compat == "1.10",
             Ttl = ttl,

@@ -40,7 +40,7 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
         ImmutableArray<UpstreamServer> now = [.. endpoints.Select(e => Find(old, e, isFallback: false)), .. fallback.IsDefault ? [] : fallback.Select(e => Find(old, e, isFallback: true))];
         foreach (UpstreamServer server in now) { server.IsStub = !server.IsFallback && now.Any(s => s.IsFallback); }
         _servers = new(now);
-        Cache.Clear(); // another network may know other names
+        Cache.Clear(); // another network may know other names; after the servers: what is asked from here on may be kept
         foreach (UpstreamServer gone in old.Where(s => !now.Contains(s)))
         {
             _leading.Enter();
@@ -51,10 +51,13 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
     /// <summary>What was asked of a server that has left resolv.conf may still be answered.</summary>
     private async Task LeaveAsync(UpstreamServer gone)
     {
-        try { await Task.Delay(options.ForwardTimeout, time, _stop.Token); }
-        catch (OperationCanceledException) when (_stop.IsCancellationRequested) { }
-        await gone.DisposeAsync();
-        _leading.Leave();
+        try
+        {
+            try { await Task.Delay(LongWait.AtMost(options.ForwardTimeout), time, _stop.Token); }
+            catch (OperationCanceledException) when (_stop.IsCancellationRequested) { }
+            await gone.DisposeAsync();
+        }
+        finally { _leading.Leave(); }
     }
 
     /// <summary>True when a query from this port is one of our own that came back: the capture rules do not exempt us.</summary>
@@ -81,7 +84,7 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
     public void Forward(byte[] packet, DnsQuery query, bool tcp, IForwardWaiter waiter)
     {
         byte[]? key = QuestionKey.For(packet, query, tcp);
-        var question = new QuestionInFlight(key, packet, query, tcp);
+        var question = new QuestionInFlight(key, packet, query, tcp, Cache.Generation);
         // 2
         if (key is not null)
         {
@@ -114,7 +117,7 @@ internal sealed class Forwarder(DnsOptions options, DnsMetrics metrics, SourcePo
     {
         byte[]? message = outcome.Message;
         if (message is null) { metrics.UpstreamFailed(); }
-        else if (CacheKey(question) is { } cacheKey) { Cache.Store(cacheKey, message, fromLocal: outcome.AskServer!.IsBrief); }
+        else if (CacheKey(question) is { } cacheKey) { Cache.Store(cacheKey, message, fromLocal: outcome.AskServer!.IsBrief, question.Generation); }
         if (question.Key is not null) { _inFlight.TryRemove(new(question.Key, question)); } // first: who asks after the answer asks anew
         metrics.UpstreamTook(time.GetElapsedTime(outcome.Begin));
         Interlocked.Decrement(ref _count);

@@ -16,7 +16,8 @@ internal interface IForwardWaiter
 /// <param name="packet">The query as it came.</param>
 /// <param name="query">The same, parsed.</param>
 /// <param name="tcp">It came by TCP.</param>
-internal sealed class QuestionInFlight(byte[]? key, byte[] packet, DnsQuery query, bool tcp)
+/// <param name="generation">The cache's, before a server was chosen.</param>
+internal sealed class QuestionInFlight(byte[]? key, byte[] packet, DnsQuery query, bool tcp, int generation)
 {
     private readonly Lock _gate = new();
     private IForwardWaiter? _first; // mostly the only one
@@ -31,6 +32,8 @@ internal sealed class QuestionInFlight(byte[]? key, byte[] packet, DnsQuery quer
     public DnsQuery Query => query;
 
     public bool Tcp => tcp;
+
+    public int Generation => generation;
 
     /// <summary>The quick ask it began with, if any.</summary>
     public QuickAsk? Quick { get; set; }

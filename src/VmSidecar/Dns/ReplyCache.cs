@@ -30,11 +30,15 @@ internal sealed class ReplyCache(TimeProvider time, int maxEntries = ReplyCache.
     private readonly ConcurrentDictionary<byte[], Entry> _entries = new(WireNameComparer.Instance);
     private readonly Lock _sweeping = new();
     private long _bytes;
+    private int _generation;
     private int _count; // the dictionary's own Count takes all of its locks
 
     public int Count => Volatile.Read(ref _count);
 
     public long Bytes => Interlocked.Read(ref _bytes);
+
+    /// <summary>Another number after each <see cref="Clear"/>: whoever asks upstream takes it first, and what comes is kept only under the same.</summary>
+    public int Generation => Volatile.Read(ref _generation);
 
     /// <summary>Copies a fresh answer, its TTLs counted down, for this client.</summary>
     public CacheHit TryAnswer(ReadOnlySpan<byte> packet, DnsQuery query, Span<byte> reply, out int length)
@@ -69,10 +73,10 @@ internal sealed class ReplyCache(TimeProvider time, int maxEntries = ReplyCache.
         return entry.ToStale(StaleTtl);
     }
 
-    /// <summary>Remembers an answer if it may be.</summary>
-    public void Store(byte[] key, byte[] message, bool fromLocal)
+    /// <summary>Remembers an answer if it may be, to a question of this <paramref name="generation"/>.</summary>
+    public void Store(byte[] key, byte[] message, bool fromLocal, int generation)
     {
-        uint lifetime = CachePolicy.Lifetime(message, fromLocal);
+        uint lifetime = generation == Generation ? CachePolicy.Lifetime(message, fromLocal) : 0;
         if (lifetime == 0 || !CachePolicy.TryFindTtls(message, out ushort[] ttls)) { return; }
         var entry = new Entry(message, ttls, lifetime, time.GetTimestamp());
         long size = entry.Size + key.Length;
@@ -86,7 +90,9 @@ internal sealed class ReplyCache(TimeProvider time, int maxEntries = ReplyCache.
             }
             if (_entries.TryAdd(key, entry)) { Interlocked.Increment(ref _count); break; }
         }
-        if ((Interlocked.Add(ref _bytes, size) > maxBytes || Count > maxEntries) && _sweeping.TryEnter()) // whoever comes meanwhile leaves it to the one at work
+        Interlocked.Add(ref _bytes, size);
+        if (generation != Generation) { TryDrop(key, entry); return; } // seen after the entry is there: a Clear that begins later finds it
+        if ((Bytes > maxBytes || Count > maxEntries) && _sweeping.TryEnter()) // whoever comes meanwhile leaves it to the one at work
         {
             try { Sweep(); }
             finally { _sweeping.Exit(); }
@@ -96,6 +102,7 @@ internal sealed class ReplyCache(TimeProvider time, int maxEntries = ReplyCache.
     /// <summary>Forgets everything: another network may give other answers.</summary>
     public void Clear()
     {
+        Interlocked.Increment(ref _generation);
         lock (_sweeping)
         {
             foreach ((byte[] key, Entry entry) in _entries) { TryDrop(key, entry); }

@@ -15,6 +15,7 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
     private ResolvConf? _current;
     private ImmutableArray<IPEndPoint> _fallback = [];
     private bool _unreadable;
+    private bool _wasEmpty;
 
     /// <summary>Our own listening addresses: never an upstream.</summary>
     public ImmutableArray<IPEndPoint> Own { get; set; } = [];
@@ -22,10 +23,13 @@ internal sealed class ResolvConfFollower(string path, DnsState state, Forwarder 
     /// <summary>Called when the servers are others than before.</summary>
     public Action Changed { get; init; } = () => { };
 
-    /// <summary>Reads now; without the file the servers known so far stay.</summary>
+    /// <summary>Reads now; without the file the servers known so far stay, and so they do when it names none for the first time: some writers empty it first.</summary>
     public void Read()
     {
         if (TryRead() is not { } read) { return; }
+        bool isEmpty = read.Servers.IsEmpty, isNews = isEmpty && !_wasEmpty;
+        _wasEmpty = isEmpty;
+        if (isNews && _current is { Servers.IsEmpty: false }) { return; } // until the next read says so too
         ImmutableArray<IPEndPoint> servers = [.. read.Servers.Where(s => !Own.Contains(s))], fallback = Fallback(servers);
         if (read.Equals(_current) && fallback.SequenceEqual(_fallback)) { return; } // a change of link moves only the servers behind the stub
         (_current, _fallback) = (read, fallback);

@@ -63,7 +63,7 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
         {
             while (await _changed.Reader.WaitToReadAsync(stop))
             {
-                await Task.Delay(options.VirtualIpRest, time, stop);
+                await Task.Delay(LongWait.AtMost(options.VirtualIpRest), time, stop);
                 _changed.Reader.TryRead(out _);
                 lock (_gate)
                 {

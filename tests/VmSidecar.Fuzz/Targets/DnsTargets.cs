@@ -72,7 +72,7 @@ internal static class DnsTargets
         if (lifetime == 0) { return; }
         var cache = new ReplyCache(TimeProvider.System);
         byte[] key = QuestionKey.For(s_query, query, tcp: false)!, reply = new byte[65535];
-        cache.Store(key, input, fromLocal: false);
+        cache.Store(key, input, fromLocal: false, cache.Generation);
         cache.TryAnswer(s_query, query, reply, out int length);
         FuzzTarget.Require(length <= input.Length, "the cache answers with what it was given");
     }

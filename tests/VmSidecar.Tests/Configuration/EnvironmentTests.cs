@@ -162,6 +162,17 @@ public sealed class EnvironmentTests
         Assert.Equal((TimeSpan.FromSeconds(ttl), TimeSpan.FromSeconds(headless), aliases), (dns.Ttl, dns.HeadlessTtl, dns.Aliases));
     }
 
+    [Theory]
+    [InlineData("", 4500)]
+    [InlineData("DNS_FORWARD_TIMEOUT=7s\n", 7000)]
+    [InlineData("DNS_FORWARD_TIMEOUT=0\n", 2000)] // the classic agent's library reads it so
+    [InlineData("DNS_FORWARD_TIMEOUT=0s\n", 2000)]
+    public void A_forward_timeout_of_zero_is_two_seconds(string lines, int milliseconds)
+    {
+        using TestHost host = TestHost.WithFixture("1.31").Sidecar(lines);
+        Assert.Equal(TimeSpan.FromMilliseconds(milliseconds), host.Options().Dns.ForwardTimeout);
+    }
+
     [Fact]
     public void Flags_beat_agent_flags()
     {

@@ -35,7 +35,7 @@ public sealed class AllocationTests
         var handler = new QueryHandler(state, new Answerer(compat110: false), forwarder, new LoopWatch(forwarder, metrics, TimeProvider.System, lab.Log), metrics, lab.Log);
         byte[] cached = DnsMessages.Query("cached.example.net.", type, edns);
         DnsQuery.Read(cached, out DnsQuery parsed);
-        forwarder.Cache.Store(QuestionKey.For(cached, parsed, tcp: false)!, DnsMessages.Reply(cached, 0, 60, "192.0.2.1"), fromLocal: false);
+        forwarder.Cache.Store(QuestionKey.For(cached, parsed, tcp: false)!, DnsMessages.Reply(cached, 0, 60, "192.0.2.1"), fromLocal: false, forwarder.Cache.Generation);
 
         Assert.Equal(0, Measure(handler, query, reply));
     }

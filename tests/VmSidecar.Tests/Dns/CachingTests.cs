@@ -138,7 +138,7 @@ public sealed class CachingTests
         {
             byte[] query = DnsMessages.Query($"n{i}.example.net");
             DnsQuery.Read(query, out DnsQuery parsed);
-            cache.Store(QuestionKey.For(query, parsed, tcp: false)!, DnsMessages.Reply(query, 0, 60, "192.0.2.1"), fromLocal: false);
+            cache.Store(QuestionKey.For(query, parsed, tcp: false)!, DnsMessages.Reply(query, 0, 60, "192.0.2.1"), fromLocal: false, cache.Generation);
             Assert.InRange(cache.Count, 0, 101);
             Assert.InRange(cache.Bytes, 0, 21_000);
         }

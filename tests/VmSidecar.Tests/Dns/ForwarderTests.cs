@@ -215,6 +215,19 @@ public sealed class ForwarderTests
         Assert.Equal("SERVFAIL", (await asked).Rcode);
     }
 
+    [Theory]
+    [InlineData(0.001)]
+    [InlineData(50 * 86_400.0)]     // more than a timer takes
+    [InlineData(2000 * 365 * 86_400.0)]
+    public async Task Any_forward_timeout_lets_a_server_leave_and_the_agent_stop(double seconds)
+    {
+        await using FakeUpstream old = FakeUpstream.Silent(), young = FakeUpstream.Silent();
+        await using DnsLab lab = await DnsLab.StartAsync([old], new ManualTimeProvider(), o => o with { ForwardTimeout = TimeSpan.FromSeconds(seconds) });
+        lab.Server.Upstreams.UseServers([young.Endpoint]);
+        await lab.StopAsync(now: true).WaitAsync(Test.Deadline);
+        Assert.True(lab.Server.Completion.IsCompletedSuccessfully);
+    }
+
     [Fact]
     public async Task Stopping_ends_what_waits_upstream()
     {

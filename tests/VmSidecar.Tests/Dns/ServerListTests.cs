@@ -146,6 +146,76 @@ public sealed class ServerListTests
         Assert.Equal(["other.example.net. 60 A 192.0.2.1"], (await lab.AskAsync("other.example.net")).Answers);
         await old.SendAsync(held!, old.Seen.First().Port);
         Assert.Equal(["www.example.net. 60 A 192.0.2.9"], (await asked).Answers);
+        Assert.Equal(["www.example.net. 60 A 192.0.2.1"], (await lab.AskAsync("www.example.net")).Answers); // but it is not remembered
+    }
+
+    [Fact]
+    public async Task What_a_server_that_stays_was_asked_before_a_change_is_not_remembered()
+    {
+        byte[]? held = null;
+        await using var stub = new FakeUpstream((query, _) =>
+        {
+            if (held is not null) { return [DnsMessages.Reply(query, 0, 60, "192.0.2.1")]; }
+            held = DnsMessages.Reply(query, 0, 60, "192.0.2.9");
+            return [];
+        });
+        await using FakeUpstream one = FakeUpstream.Silent(), two = FakeUpstream.Silent();
+        await using DnsLab lab = await DnsLab.StartAsync(time: new ManualTimeProvider());
+        lab.Server.Upstreams.UseServers([stub.Endpoint], [one.Endpoint]);
+        Task<DnsText> asked = lab.AskAsync("www.example.net");
+        await stub.AskedAsync();
+        lab.Server.Upstreams.UseServers([stub.Endpoint], [two.Endpoint]); // a VPN came up behind the stub
+        await stub.SendAsync(held!, stub.Seen.First().Port);
+        Assert.Equal(["www.example.net. 60 A 192.0.2.9"], (await asked).Answers);
+        Assert.Equal(["www.example.net. 60 A 192.0.2.1"], (await lab.AskAsync("www.example.net")).Answers);
+    }
+
+    [Fact]
+    public void A_store_that_a_clear_overtakes_leaves_nothing()
+    {
+        var cache = new ReplyCache(new ManualTimeProvider());
+        byte[] query = DnsMessages.Query("www.example.net");
+        DnsQuery.Read(query, out DnsQuery parsed);
+        byte[] key = QuestionKey.For(query, parsed, tcp: false)!, reply = DnsMessages.Reply(query, 0, 60, "192.0.2.1");
+        int before = cache.Generation;
+        cache.Store(key, reply, fromLocal: false, before);
+        Assert.Equal(1, cache.Count);
+        cache.Clear();
+        cache.Store(key, reply, fromLocal: false, before);
+        Assert.Equal((0, 0L), (cache.Count, cache.Bytes));
+        cache.Store(key, reply, fromLocal: false, cache.Generation);
+        Assert.Equal(1, cache.Count);
+    }
+
+    [Fact]
+    public async Task A_resolv_conf_that_is_empty_for_a_moment_changes_nothing()
+    {
+        await using DnsLab lab = await DnsLab.StartAsync();
+        string conf = Path.Combine(lab.Options.StateDirectory, "conf");
+        Directory.CreateDirectory(lab.Options.StateDirectory);
+        Forwarder forwarder = lab.Server.Upstreams;
+        int changes = 0;
+        var follower = new ResolvConfFollower(conf, new DnsState(new NameScope("a", "b", false)), forwarder, TimeProvider.System, lab.Log) { Changed = () => changes++ };
+        ReadWith("nameserver 192.0.2.1\nsearch corp.example\n");
+        byte[] query = DnsMessages.Query("www.example.net");
+        DnsQuery.Read(query, out DnsQuery parsed);
+        forwarder.Cache.Store(QuestionKey.For(query, parsed, tcp: false)!, DnsMessages.Reply(query, 0, 60, "192.0.2.1"), fromLocal: false, forwarder.Cache.Generation);
+        foreach (string text in (string[])["", "nameserver 192.0.2.1\nsearch corp.example\n", "search corp.example\n", "nameserver 192.0.2.1\nsearch corp.example\n", "# soon\n"]) // a writer that truncates first
+        {
+            ReadWith(text);
+            Assert.Equal("192.0.2.1:53", Assert.Single(forwarder.Servers).Endpoint.ToString());
+            Assert.Equal((1, 1), (forwarder.Cache.Count, changes));
+        }
+        ReadWith(""); // the second in a row: so it is meant
+        Assert.Equal((0, 0, 2), (forwarder.Servers.Length, forwarder.Cache.Count, changes));
+        ReadWith("nameserver 192.0.2.2\n");
+        Assert.Equal(["192.0.2.2:53"], forwarder.Servers.Select(s => s.Endpoint.ToString()));
+
+        void ReadWith(string text)
+        {
+            File.WriteAllText(conf, text);
+            follower.Read();
+        }
     }
 
     [Fact]

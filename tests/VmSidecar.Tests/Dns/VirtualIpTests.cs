@@ -155,6 +155,19 @@ public sealed class VirtualIpTests
         Assert.Empty(lab.Server.VirtualIps.Current.Resting);
     }
 
+    [Theory]
+    [InlineData(50)]
+    [InlineData(2000 * 365)] // days: more than a timer takes
+    public async Task A_rest_of_any_length_harms_nobody(int days)
+    {
+        var time = new ManualTimeProvider();
+        await using DnsLab lab = await DnsLab.StartAsync(time: time, change: o => o with { VirtualIpRest = TimeSpan.FromDays(days) });
+        lab.Server.VirtualIps.Accept(["private.example.net"]);
+        await ForwarderTests.ArmedAsync(time, TimeSpan.FromMilliseconds(uint.MaxValue - 1));
+        Assert.False(lab.Server.Completion.IsCompleted);
+        Assert.Empty(lab.Server.VirtualIps.Current.Hosts);
+    }
+
     [Fact]
     public void Clusters_on_their_way_to_Envoy_name_the_hosts()
     {
