@@ -10,14 +10,16 @@ namespace VmSidecar.Tests.Identity;
 /// <summary>An operator hears of a lapse while there is still time, once, and in one line; and of the clock.</summary>
 public sealed class AlarmTests
 {
-    [Fact]
-    public async Task A_token_that_ends_before_the_next_renewal_is_told_hours_ahead_and_a_longer_one_ends_the_alarm()
+    /// <summary>Also where certificates are written to one folder and looked for in another (reference 03 trap 18).</summary>
+    [Theory, InlineData(null), InlineData("elsewhere")]
+    public async Task A_token_that_ends_before_the_next_renewal_is_told_hours_ahead_and_a_longer_one_ends_the_alarm(string? provisioned)
     {
         await using RotatorBench bench = await RotatorBench.ProvisionedAsync();
-        bench.Options = bench.Options with { ProvisionedDirectory = null };
+        bench.Options = bench.Options with { ProvisionedDirectory = provisioned is null ? null : Path.Combine(bench.Options.OutputDirectory!, provisioned) };
         bench.Boot();
         IdentityStatus status = await FirstStatusAsync(bench);
         Assert.Contains("the token ends at 2026-01-01T01:00:00Z and nothing else can prove", status.Advice, StringComparison.Ordinal);
+        Assert.Contains("Set PROV_CERT and OUTPUT_CERTS to one folder", status.Advice, StringComparison.Ordinal);
         Assert.Equal(status.Advice, status.Trouble); // the line of systemctl status
         Assert.Equal(1, bench.CountLogged("nothing else can prove"));
         bench.WriteToken(bench.Istiod.Tokens.Make(Some.Namespace, Some.Account, TimeSpan.FromDays(2)));
