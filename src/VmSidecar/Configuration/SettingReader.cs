@@ -148,6 +148,7 @@ internal sealed class SettingReader(EffectiveEnvironment environment, EffectiveP
     {
         if (GoValue.TryBool(setting.Value, out bool value)) { return value; }
         if (!GoValue.TryLenientBool(setting.Value, out value)) { return Mistake(name, setting, "is not a boolean", "Use true or false", fallback); }
+        if (name.StartsWith("VMSIDECAR_", StringComparison.Ordinal)) { return value; } // nobody else reads it
         Warn(name, setting.Origin, $"'{setting.Value}' is taken as {Lower(value)}; pilot-agent does not understand it", "Use true or false");
         return value;
     }

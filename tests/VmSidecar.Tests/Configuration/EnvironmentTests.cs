@@ -81,6 +81,16 @@ public sealed class EnvironmentTests
         Assert.Equal((host.Paths.SidecarEnv, 2, problem), (error.File, error.Line, error.Problem));
     }
 
+    /// <summary>pilot-agent reads none of these, so what it understands is no matter.</summary>
+    [Theory, InlineData("on", true), InlineData("off", false), InlineData("yes", true), InlineData("false", false)]
+    public void A_boolean_of_the_agents_own_may_be_written_as_people_write_it(string value, bool aliases)
+    {
+        using TestHost host = TestHost.WithFixture("1.31").Sidecar($"VMSIDECAR_DNS_CNAME={value}\n");
+        ConfigLoad load = host.Load();
+        Assert.Empty(load.Errors);
+        Assert.Equal(aliases, load.Options!.Dns.Aliases);
+    }
+
     [Theory]
     [InlineData("PKCS8_KEY=yes", "PKCS8_KEY", "'yes' is taken as true; pilot-agent does not understand it")]
     [InlineData("PKCS8_KEY=", "PKCS8_KEY", "is empty; the default applies")]
