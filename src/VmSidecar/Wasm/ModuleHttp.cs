@@ -153,8 +153,8 @@ internal sealed class ModuleHttp : IDisposable
         return (IsInsecure(request.RequestUri!) ? _lax : _strict).SendAsync(request, stop);
     }
 
-    /// <summary>Where a redirect leads; null: nowhere, or to what is not followed.</summary>
-    private static Uri? Next(Uri from, HttpResponseMessage response) =>
+    /// <summary>Where a redirect leads; null: nowhere, or to what is not followed (RFC 9110 section 15.4). Pure.</summary>
+    internal static Uri? Next(Uri from, HttpResponseMessage response) =>
         IsRedirect(response.StatusCode) && response.Headers.Location is { OriginalString.Length: > 0 } location && Uri.TryCreate(from, location, out Uri? to)
         && (to.Scheme == Uri.UriSchemeHttps || (to.Scheme == Uri.UriSchemeHttp && from.Scheme == Uri.UriSchemeHttp)) ? to : null;
 

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Text;
 
 using VmSidecar.Wasm;
@@ -46,6 +47,22 @@ public sealed class RegistryAnswerTests : IAsyncLifetime
             Assert.Contains(_bench.Server.Host, error, StringComparison.Ordinal);
             Assert.Contains("a redirect that cannot be followed", error, StringComparison.Ordinal);
         }
+    }
+
+    [Theory]
+    [InlineData("https://a.example/v2/m", 307, "/store?x=1", "https://a.example/store?x=1")]
+    [InlineData("https://a.example/v2/m", 302, "https://b.example/s", "https://b.example/s")]
+    [InlineData("https://a.example/v2/m", 308, "//b.example/s", "https://b.example/s")]
+    [InlineData("http://a.example/v2/m", 301, "https://b.example/s", "https://b.example/s")]
+    [InlineData("https://a.example/v2/m", 302, "http://b.example/s", null)] // whoever is on the way could answer
+    [InlineData("https://a.example/v2/m", 302, "file:///etc/passwd", null)]
+    [InlineData("https://a.example/v2/m", 200, "/s", null)]
+    [InlineData("https://a.example/v2/m", 304, "/s", null)]
+    public void A_redirect_never_gives_up_TLS(string from, int status, string location, string? to)
+    {
+        using var response = new HttpResponseMessage((HttpStatusCode)status);
+        response.Headers.TryAddWithoutValidation("Location", location);
+        Assert.Equal(to, ModuleHttp.Next(new Uri(from), response)?.AbsoluteUri);
     }
 
     /// <summary>The agent computes the digest itself: what the registry says of it cannot mislead.</summary>
