@@ -74,4 +74,7 @@ internal static partial class DnsLog
 
     [LoggerMessage(21, LogLevel.Warning, "istiod moved {Count} more virtual IPs with the same push")]
     public static partial void MoreVipsMoved(ILogger log, int count);
+
+    [LoggerMessage(24, LogLevel.Warning, "no memory for the agent's own virtual IPs ({Reason}); those of before stay until the next change")]
+    public static partial void NoMemoryForVips(ILogger log, string reason);
 }

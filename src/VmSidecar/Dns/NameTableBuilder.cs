@@ -24,13 +24,22 @@ internal sealed class NameTableBuilder : IDisposable
     /// <param name="scope">What short names are relative to.</param>
     /// <param name="hosts">Hosts expected.</param>
     /// <param name="bytes">Bytes their names and addresses will take, as far as one can tell.</param>
+    /// <exception cref="InsufficientMemoryException">The kernel has no memory; then nothing of it is taken.</exception>
     public NameTableBuilder(NameScope scope, int hosts, int bytes)
     {
         _scope = scope;
-        _records = new(bytes);
-        _hosts = new(_records, skip: 0, hosts);
-        _wildcards = new(_records, skip: 2, 0);
         _addresses = new(scope.Compat110);
+        _records = new(bytes);
+        try
+        {
+            _wildcards = new(_records, skip: 2, 0);
+            _hosts = new(_records, skip: 0, hosts);
+        }
+        catch
+        {
+            _records.Free(); // nobody gets to dispose of this one
+            throw;
+        }
     }
 
     /// <summary>Builds from an encoded NameTable; null with the reason when the bytes are broken.</summary>

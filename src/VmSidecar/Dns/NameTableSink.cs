@@ -6,7 +6,8 @@ namespace VmSidecar.Dns;
 
 /// <summary>
 /// Takes istiod's tables: builds, swaps in, keeps the last on disk. A table of any size passes without large objects on the managed heap, for which the collector
-/// would stop the queries. Owned by <see cref="DnsServer"/>; <see cref="Accept"/> has one caller, the relay.
+/// would stop the queries. Owned by <see cref="DnsServer"/>; <see cref="Accept"/> has one caller, the relay, one table at a time: the gate of its tap orders both streams, so
+/// nobody takes the current receipt's bytes away while a new table is compared with them, and they need no <c>TryEnter</c>.
 /// </summary>
 internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTable last, TimeProvider time, ILogger log) : INameTableSink
 {
@@ -94,12 +95,13 @@ internal sealed class NameTableSink(DnsState state, DnsMetrics metrics, LastTabl
         int hosts = table.Hosts.Count; // later it may be gone already
         using (SnapshotUse before = state.Use()) { VipMoves.Report(before.Snapshot.Names, table, log); }
         state.UseNames(table);
-        Changed(fromDisk);
         metrics.Hosts.Value = hosts;
         metrics.TableTime.Value = fromDisk ? metrics.TableTime.Value : taken.ToUnixTimeSeconds();
         NameTableReceipt? old = _received.Current;
         _received.Set(new(sent, hosts, taken, fromDisk));
         old?.Table.Leave();
+        try { Changed(fromDisk); } // last: the table answers already, whatever becomes of what depends on it
+        catch (InsufficientMemoryException e) { DnsLog.NoMemoryForVips(log, e.Message); }
         DnsLog.Updated(log, hosts);
         return null;
     }

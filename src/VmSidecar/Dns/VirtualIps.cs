@@ -27,7 +27,7 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
     private FrozenSet<string> _hosts = FrozenSet<string>.Empty;
     private VipAssignments _vips = VipAssignments.Empty;
     private bool _hasHosts, _hasNames; // before the first clusters and names of this run the assignments of the last one stand
-    private bool _fullSaid;
+    private bool _fullSaid, _isBehind;
 
     public string Path { get; } = System.IO.Path.Combine(options.StateDirectory, "virtual-ips");
 
@@ -67,7 +67,7 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
                 _changed.Reader.TryRead(out _);
                 lock (_gate)
                 {
-                    if (_hasHosts && _hasNames) { Assign(); }
+                    if (_hasHosts && _hasNames) { TryAssign(); }
                 }
             }
         }
@@ -89,7 +89,7 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
                 Publish();
             }
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or InsufficientMemoryException)
         {
             DnsLog.UnreadableVips(log, Path, e.Message);
         }
@@ -134,6 +134,12 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
         }
     }
 
+    private void TryAssign()
+    {
+        try { Assign(); }
+        catch (InsufficientMemoryException e) { DnsLog.NoMemoryForVips(log, e.Message); }
+    }
+
     private void Assign()
     {
         string[] wanted = Unknown();
@@ -143,9 +149,8 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
         _fullSaid = isFull;
         bool changed = !next.Hosts.SequenceEqual(_vips.Hosts) || next.Resting.Count != _vips.Resting.Count;
         _vips = next;
-        if (!changed) { return; }
-        _toSave.Writer.TryWrite(next);
-        Publish();
+        if (changed) { _toSave.Writer.TryWrite(next); }
+        if (changed || _isBehind) { Publish(); }
     }
 
     /// <summary>The hosts the name table does not know.</summary>
@@ -156,8 +161,10 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
         return [.. _hosts.Where(h => !Knows(names, h))];
     }
 
+    /// <summary>Answers from the assignments of now. Throws InsufficientMemoryException, and then answers as before.</summary>
     private void Publish()
     {
+        _isBehind = true;
         using SnapshotUse use = state.Use();
         using var builder = new NameTableBuilder(state.Scope, _vips.Hosts.Count, 0);
         (bool v4, bool v6) = Families();
@@ -167,6 +174,7 @@ internal sealed class VirtualIps(DnsOptions options, DnsState state, TimeProvide
             builder.Add(new NamedHost(name, v4 ? VipAllocator.ToV4(slot) : [], v6 ? VipAllocator.ToV6(slot) : [], HostSource.LocalVip, hasShortNames: false));
         }
         state.UseVips(builder.Build(), options.VirtualIps == VirtualIpMode.NxDomain);
+        _isBehind = false;
     }
 
     private static bool Knows(NameTable names, string host) => WireName.Encode(host) is { } name && names.Hosts.ContainsKey(name);

@@ -1,5 +1,7 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using VmSidecar.Dns;
+using VmSidecar.Linux.Memory;
+using VmSidecar.Linux.Processes;
 using VmSidecar.Metrics;
 using VmSidecar.TestKit;
 using VmSidecar.Wire.Dns;
@@ -88,7 +90,47 @@ public sealed class TableSwapTests
         await reading.WaitAsync(Test.Deadline);
     }
 
-    private static NameTableSink Sink(DnsState state, LastTable last) => new(state, new DnsMetrics(new MetricRegistry()), last, TimeProvider.System, NullLogger.Instance);
+    [Fact]
+    public Task A_table_is_taken_whole_though_what_depends_on_it_finds_no_memory() => OwnProcess.RunAsync($"{typeof(TableSwapTests).FullName}.{nameof(TakenWhole)}");
+
+    /// <summary>The body, for a process of its own: the memory in use is everybody's.</summary>
+    [Fact(Explicit = true)]
+    public void TakenWhole()
+    {
+        var state = new DnsState(Scope);
+        bool isFull = false;
+        NameTableSink sink = Sink(state, new LastTable("/nonexistent", TimeProvider.System, NullLogger.Instance), _ => { if (isFull) { throw new InsufficientMemoryException("no room"); } });
+        Assert.Null(sink.Accept(Tables[0]));
+        Assert.Null(sink.Accept(Tables[1]));
+        long before = MappedMemory.InUse;
+        isFull = true;
+        Assert.Null(sink.Accept(Tables[2])); // it answers from now on, so istiod is told that it was taken
+        Assert.Equal("h7.example. 30 A 10.2.0.7", Ask(state, 7));
+        Assert.Contains("\"10.2.0.7\"", sink.Json(), StringComparison.Ordinal);
+        isFull = false;
+        Assert.Null(sink.Accept(Tables[3]));
+        Assert.Equal(before, MappedMemory.InUse); // one table and its message, as before
+    }
+
+    [Fact]
+    public Task A_builder_that_gets_half_of_its_memory_gives_it_back() => OwnProcess.RunAsync($"{typeof(TableSwapTests).FullName}.{nameof(GivenBack)}");
+
+    /// <summary>The body, for a process whose address space is limited.</summary>
+    [Fact(Explicit = true)]
+    public async Task GivenBack()
+    {
+        const long Room = 700 << 20;
+        string size = File.ReadLines("/proc/self/status").First(line => line.StartsWith("VmSize:", StringComparison.Ordinal)).Split((char[])[' ', '\t'], StringSplitOptions.RemoveEmptyEntries)[1];
+        long limit = long.Parse(size, System.Globalization.CultureInfo.InvariantCulture) * 1024 + Room;
+        CommandResult limited = await new CommandRunner(Test.Deadline, TimeProvider.System).RunAsync("prlimit", ["--pid", $"{Environment.ProcessId}", $"--as={limit}"], "", CancellationToken.None);
+        Assert.True(limited.Succeeded, limited.Error);
+        long before = MappedMemory.InUse;
+        for (int i = 0; i < 3; i++) { Assert.Throws<InsufficientMemoryException>(() => new NameTableBuilder(Scope, hosts: 80_000_000, bytes: 64 << 20)); } // the index takes a gigabyte
+        Assert.Equal(before, MappedMemory.InUse);
+    }
+
+    private static NameTableSink Sink(DnsState state, LastTable last, Action<bool>? changed = null) =>
+        new(state, new DnsMetrics(new MetricRegistry()), last, TimeProvider.System, NullLogger.Instance) { Changed = changed ?? (_ => { }) };
 
     private static NameTable Build(int number) => NameTableBuilder.FromNds(Tables[number], Scope, out _)!;
 
