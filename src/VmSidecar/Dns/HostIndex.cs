@@ -31,6 +31,9 @@ internal sealed class HostIndex(HostRecords records, int skip, int capacity)
         return true;
     }
 
+    /// <summary>The place of a name's record; 0: not there.</summary>
+    public int Find(ReadOnlySpan<byte> name) => Places[Probe(Places, name, Hash(name))].At;
+
     public bool ContainsKey(ReadOnlySpan<byte> name) => TryGetValue(name, out _);
 
     /// <summary>The place of a name's record, to be written; 0: not there yet. Valid until the next call.</summary>

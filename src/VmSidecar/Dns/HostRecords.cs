@@ -10,7 +10,7 @@ namespace VmSidecar.Dns;
 internal sealed class HostRecords(int size)
 {
     private const int Head = 10, SourceBits = 3;
-    private const byte ShortNames = 4, Alias = 8, Headless = 16;
+    private const byte ShortNames = 4, Alias = 8, Headless = 16, Member = 32;
 
     private readonly TableMemory _bytes = new(Math.Max(size, 64));
     private int _end = 1; // no record is at 0: an index has that for an empty place
@@ -45,6 +45,15 @@ internal sealed class HostRecords(int size)
 
     /// <summary>True for another name of a host.</summary>
     public bool IsAlias(int at) => _bytes.Span[at] == Alias;
+
+    /// <summary>Says of the host at <paramref name="at"/> that it is one of the pods of the service whose name is its own without the first label.</summary>
+    public void MarkMember(int at) => _bytes.Span[at] |= Member;
+
+    /// <summary>True for what <see cref="MarkMember"/> was told of.</summary>
+    public bool IsMember(int at) => (_bytes.Span[at] & Member) != 0;
+
+    /// <summary>Says of the host at <paramref name="at"/> (no alias) that it is headless after all.</summary>
+    public void MarkHeadless(int at) => _bytes.Span[at] |= Headless;
 
     /// <summary>The host of a record, also of an alias.</summary>
     public NamedHost Host(int at)

@@ -66,6 +66,7 @@ internal sealed class NameTableBuilder : IDisposable
         bool regular = inDomain && IsRegular(host);
         name = name[..length];
         int at = Add(new NamedHost(name, _addresses.V4, _addresses.V6, host.IsKubernetes ? HostSource.Kubernetes : HostSource.External, regular, IsHeadless(host)));
+        if (IsMember(host)) { _records.MarkMember(at); }
         if (regular) { _shortLabels = Math.Max(_shortLabels, WireName.CountLabels(name) - WireName.CountLabels(_scope.Domain)); }
         else if (inDomain) { AddShortNames(host, at); }
         if (inDomain && !_scope.Compat110) { AddAltHosts(host, at); }
@@ -105,18 +106,27 @@ internal sealed class NameTableBuilder : IDisposable
         _records.Free();
     }
 
-    /// <summary>Names for PTR: only of hosts that exist nowhere else, or whose address does; a public address keeps its public name.</summary>
+    /// <summary>Names for PTR, and in the same walk the services of members. Names: only of hosts that exist nowhere else, or whose address does; a public address keeps its public name.</summary>
     private void FindAddresses(AddressIndex found)
     {
         foreach (HostEntry entry in _hosts)
         {
             Breather.Step(ref _steps);
+            if (entry.IsAlias) { continue; }
             NamedHost host = entry.Host;
-            if (host.Name[1] == '*' || entry.IsAlias) { continue; }
+            if (_records.IsMember(entry.At)) { MarkServiceOf(host); }
+            if (host.Name[1] == '*') { continue; }
             int at = _records.Addresses(entry.At);
             for (int i = 0; i < host.V4.Length; i += 4) { KeepAddress(found, entry.At, at + i, 4); }
             for (int i = 0; i < host.V6.Length; i += 16) { KeepAddress(found, entry.At, at + host.V4.Length + i, 16); }
         }
+    }
+
+    /// <summary>A service with a member is headless, though it has one pod and so one address.</summary>
+    private void MarkServiceOf(NamedHost member)
+    {
+        int at = _hosts.Find(member.Name[(1 + member.Name[0])..]);
+        if (at != 0 && !_records.IsAlias(at) && _records.Host(at).Source == HostSource.Kubernetes) { _records.MarkHeadless(at); }
     }
 
     private void KeepAddress(AddressIndex found, int at, int bytes, int length)
@@ -132,9 +142,11 @@ internal sealed class NameTableBuilder : IDisposable
         _scope.Domain.Length > 0 && host.ShortName.Length > 0 && host.Namespace.Length > 0
         && host.Name.Length >= _scope.DomainText.Length && EqualsIgnoreCase(host.Name[^_scope.DomainText.Length..], _scope.DomainText);
 
-    /// <summary>As far as the table shows: a member has a dot in its short name, and only without an address of its own does a service have several of a family.</summary>
+    /// <summary>As far as one entry shows: a member has a dot in its short name, and only without an address of its own does a service have several of a family.</summary>
     private bool IsHeadless(NdsHost host) =>
-        host.IsKubernetes && (_addresses.V4.Length > 4 || _addresses.V6.Length > 16 || host.ShortName.Contains((byte)'.'));
+        host.IsKubernetes && (_addresses.V4.Length > 4 || _addresses.V6.Length > 16 || IsMember(host));
+
+    private static bool IsMember(NdsHost host) => host.IsKubernetes && host.ShortName.Contains((byte)'.');
 
     private bool IsRegular(NdsHost host)
     {

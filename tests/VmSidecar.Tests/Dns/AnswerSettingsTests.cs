@@ -33,6 +33,28 @@ public sealed class AnswerSettingsTests
     }
 
     [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_service_of_one_pod_has_the_lifetime_of_pods_where_the_pod_has_a_name(bool podFirst) // a StatefulSet of one
+    {
+        (string, string[], string, string, string)[] hosts =
+        [
+            ("db-0.db.data.svc.cluster.local", ["10.244.9.1"], "Kubernetes", "db-0.db", "data"),
+            ("db.data.svc.cluster.local", ["10.244.9.1"], "Kubernetes", "db", "data"),
+            ("data.svc.cluster.local", ["10.96.9.9"], "Kubernetes", "data", "svc"),
+            ("pod.ext.example", ["10.244.9.2"], "Kubernetes", "pod.ext", "data"),
+            ("ext.example", ["10.244.9.2"], "External", "", ""),
+        ];
+        if (!podFirst) { Array.Reverse(hosts); }
+        await using DnsLab lab = await StartAsync(o => o with { Ttl = Long, HeadlessTtl = Short });
+        Assert.Null(lab.Server.Names.Accept(DnsMessages.Nds(hosts)));
+        Assert.Equal(["db-0.db.data. 2 A 10.244.9.1"], (await lab.AskAsync("db-0.db.data.")).Answers);
+        Assert.Equal(["db.data. 2 A 10.244.9.1"], (await lab.AskAsync("db.data.")).Answers);
+        Assert.Equal(["data.svc.cluster.local. 600 A 10.96.9.9"], (await lab.AskAsync("data.svc.cluster.local.")).Answers); // the one above is no member's service
+        Assert.Equal(["ext.example. 600 A 10.244.9.2"], (await lab.AskAsync("ext.example.")).Answers);                       // nor is what is not of Kubernetes
+    }
+
+    [Theory]
     [InlineData("ledger.corp.example.", DnsType.A, "ledger.corp.example. 30 A 10.96.10.11")]
     [InlineData("catalog.shop.svc.corp.example.", DnsType.AAAA, "catalog.shop.svc.corp.example. 30 AAAA fd00:96::22")]
     [InlineData("a.cdn.example.corp.example.", DnsType.A, "a.cdn.example.corp.example. 30 A 240.240.1.1")]
