@@ -61,7 +61,10 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     }
 
     /// <summary>Where a large response is held that must be whole before it goes on, or that is kept; takes over what has arrived of it.</summary>
-    public SpilledPieces Spill(PieceList begun) => new(_folder, begun);
+    public SpilledPieces Spill(PieceList begun) => new(Disk, begun);
+
+    /// <summary>The disk under it.</summary>
+    public SpillDisk Disk { get; init; } = new(Path.Combine(stateDirectory, "xds"));
 
     /// <summary>A response was delivered. Takes ownership of the message.</summary>
     public void Delivered(XdsEnvelope response, IPieces message)

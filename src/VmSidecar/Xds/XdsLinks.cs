@@ -1,4 +1,5 @@
 using VmSidecar.Dns;
+using VmSidecar.Grpc;
 using VmSidecar.Health;
 using VmSidecar.Identity;
 using VmSidecar.Lifecycle;
@@ -28,6 +29,9 @@ internal sealed record XdsLinks(IIstiodAccess Access, Published<HealthState> Hea
 
     /// <summary>Gives Wasm modules as files; null: fetched as the options say.</summary>
     public IWasmModules? Modules { get; init; }
+
+    /// <summary>Where large messages are held; null: a folder of the state directory.</summary>
+    public SpillDisk? Disk { get; init; }
 
     /// <summary>What the agent before this one in the process has left.</summary>
     public ListeningSockets Sockets { get; init; } = new();

@@ -40,7 +40,7 @@ internal sealed class XdsProxy : IComponent, IReplaceable
         ILogger log = logs.CreateLogger("xdsproxy");
         var own = new XdsMetrics(metrics);
         IIstiodDialer dialer = links.Dialer ?? new IstiodDialer(links.Access, options.DiscoveryAddress, options.MaxMessage);
-        var keeper = new ResourceKeeper(options.StateDirectory, time, log);
+        ResourceKeeper keeper = links.Disk is { } disk ? new(options.StateDirectory, time, log) { Disk = disk } : new(options.StateDirectory, time, log);
         if (options.Wasm is { Enabled: true } wasm) { _modules = new WasmModules(wasm, new WasmMetrics(metrics), time, logs.CreateLogger("wasm")); }
         _context = new XdsContext(options, links, dialer, time, log)
         {

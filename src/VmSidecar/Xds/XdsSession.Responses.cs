@@ -104,7 +104,6 @@ internal sealed partial class XdsSession
             {
                 if (_half) { throw new GrpcException(new GrpcStatus(GrpcStatusCode.Internal, "the stream ended within a message")); }
                 long begin = context.Time.GetTimestamp();
-                await message.Ready;
                 await SendPiecesAsync(message, stop);
                 TimeSpan took = context.Time.GetElapsedTime(begin);
                 if (took > SlowSend) { LogSlow($"{took.TotalSeconds:0.000}s"); }

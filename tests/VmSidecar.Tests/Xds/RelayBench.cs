@@ -25,7 +25,7 @@ internal sealed class RelayBench : IAsyncDisposable
     private int _wrongProtocol;
     private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xds-").FullName;
 
-    public RelayBench(bool? delta = null, bool names = true, bool trust = false, string? folder = null, int maxMessage = 200 * 1024 * 1024, IWasmModules? modules = null, int largeMessage = 256 * 1024, Func<IReadOnlyList<VmSidecar.Dns.VipService>>? vips = null)
+    public RelayBench(bool? delta = null, bool names = true, bool trust = false, string? folder = null, int maxMessage = 200 * 1024 * 1024, IWasmModules? modules = null, int largeMessage = 256 * 1024, Func<IReadOnlyList<VmSidecar.Dns.VipService>>? vips = null, SpillDisk? disk = null)
     {
         _folder = folder ?? _folder;
         var node = new NodeOptions("sidecar~10.99.0.2~vm1.vm-ns~vm-ns.svc.cluster.local", "vm-app.vm-ns", "eu", "eu-1", "", Metadata, ["10.99.0.2"]);
@@ -34,7 +34,7 @@ internal sealed class RelayBench : IAsyncDisposable
             Socket = Path.Combine(_folder, "XDS"), DiscoveryAddress = Istiod.Address, StateDirectory = _folder, Node = node,
             SubscribeNames = names, SubscribeTrust = trust, Delta = delta, MaxMessage = maxMessage, LargeMessage = largeMessage,
         };
-        var links = new XdsLinks(Access, Health, names ? Names : null, trust ? Trust : null) { Dialer = Istiod, Secrets = Secrets, VipServices = vips, Modules = modules, WrongProtocol = () => Interlocked.Increment(ref _wrongProtocol) };
+        var links = new XdsLinks(Access, Health, names ? Names : null, trust ? Trust : null) { Dialer = Istiod, Secrets = Secrets, VipServices = vips, Disk = disk, Modules = modules, WrongProtocol = () => Interlocked.Increment(ref _wrongProtocol) };
         Proxy = new XdsProxy(Options, links, Metrics, Time, Log);
     }
 
