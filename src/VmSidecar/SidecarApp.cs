@@ -190,7 +190,10 @@ internal sealed class SidecarApp(SidecarOptions options, SidecarHost host) : IDi
 
     private HealthChecker? Health(EnvoyReadiness? envoy, CancellationToken stop) =>
         _options.Probe is { } probe && Probers.For(probe, _options.Envoy.Localhost == "::1", host.SearchPath, host.Time) is { } prober
-            ? new HealthChecker(probe, prober, envoy, host.Time, host.Logs.CreateLogger("healthcheck")) { StopRequested = stop }
+            ? new HealthChecker(probe, prober, envoy, host.Time, host.Logs.CreateLogger("healthcheck"))
+            {
+                StopRequested = stop, TakesOver = host.Estate?.Envoy is not null, Marker = new HealthMarker(_options.Xds.StateDirectory, host.Logs.CreateLogger("healthcheck")),
+            }
             : null;
 
     private ReadinessConditions Conditions(DnsServer? dns, CancellationToken stop) => new(

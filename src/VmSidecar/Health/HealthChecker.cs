@@ -10,11 +10,13 @@ namespace VmSidecar.Health;
 /// <summary>
 /// Probes the workload and publishes the verdict for the relay, which tells istiod. Stages of a probe: Envoy's readiness, then the
 /// application; the first failure is the result. An Envoy that has not begun to serve yet is no result for a while: istiod offers nobody of whom it has heard nothing,
-/// and a verdict on the way up would only delay the good one. Owned by SidecarApp; exists only where a readinessProbe is configured.
+/// and a verdict on the way up would only delay the good one. After a crash it has heard "healthy", so there every probe counts. Owned by SidecarApp; exists only where a readinessProbe is configured.
 /// </summary>
 internal sealed partial class HealthChecker(ProbeOptions options, IProber application, EnvoyReadiness? envoy, TimeProvider time, ILogger log) : IComponent, IReplaceable, IDisposable
 {
     private static readonly TimeSpan EnvoysChance = TimeSpan.FromMinutes(1); // from its start to its first configuration; 17 s with 5,000 services
+
+    private static readonly TimeSpan MarkerLimit = TimeSpan.FromSeconds(1); // a stop does not wait longer for a disk
 
     private const string Goodbye = "the agent is stopping";
 
@@ -23,6 +25,7 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Task _loop = Task.CompletedTask;
     private volatile bool _isLeaving;
+    private bool _isBelieved; // istiod may hold us healthy, from the agent before
 
     public string Name => "healthcheck";
 
@@ -37,8 +40,15 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
     /// </summary>
     public CancellationToken StopRequested { get; init; }
 
+    /// <summary>What outlives a crash of what istiod was told; null: nothing does.</summary>
+    public HealthMarker? Marker { get; init; }
+
+    /// <summary>The agent before has left its Envoy, which serves on: its silence on the way up is no crash.</summary>
+    public bool TakesOver { get; init; }
+
     public Task StartAsync(CancellationToken startup)
     {
+        _isBelieved = !TakesOver && Marker is { IsThere: true };
         Starting(log, GoDuration.Format(options.InitialDelay));
         _loop = LoopAsync(_stop.Token);
         return Task.CompletedTask;
@@ -55,6 +65,7 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
     {
         await _stop.CancelAsync();
         await _loop.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // its fault is in Completion
+        if (Marker is not null) { await Marker.Written.WaitAsync(MarkerLimit, time, hard).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); }
         (application as IDisposable)?.Dispose();
     }
 
@@ -76,7 +87,7 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
             while (true)
             {
                 string? envoys = envoy is null ? null : await envoy.CheckAsync(end);
-                if (envoys is not null && State.Current is null && time.GetElapsedTime(begin) < EnvoysChance) { ProbeFailed(log, envoys); }
+                if (envoys is not null && State.Current is null && !_isBelieved && time.GetElapsedTime(begin) < EnvoysChance) { ProbeFailed(log, envoys); }
                 else { memory = Judge(memory, envoys ?? await application.ProbeAsync(end)); }
                 next = NextTick(next);
                 await Task.Delay(time.GetElapsedTime(time.GetTimestamp(), next), time, end);
@@ -100,15 +111,21 @@ internal sealed partial class HealthChecker(ProbeOptions options, IProber applic
         if (!flipped) { return next; }
         if (error is null) { Healthy(log); }
         else { Unhealthy(log, error); }
-        State.Set(new HealthState(error is null, error ?? ""));
+        Tell(new HealthState(error is null, error ?? ""));
         return next;
     }
 
     private void SayGoodbye()
     {
-        if (State.Current is not { Healthy: true }) { return; } // istiod sends nobody here anyway
+        if (State.Current is { Healthy: false }) { return; } // istiod sends nobody here anyway; before the first verdict it may, by what the agent before told it
         Leaving(log);
-        State.Set(new HealthState(Healthy: false, Goodbye) { IsLast = true });
+        Tell(new HealthState(Healthy: false, Goodbye) { IsLast = true });
+    }
+
+    private void Tell(HealthState state)
+    {
+        Marker?.Set(state.Healthy);
+        State.Set(state);
     }
 
     /// <summary>A fixed ticker: ticks missed during a slow probe are dropped, not made up for.</summary>

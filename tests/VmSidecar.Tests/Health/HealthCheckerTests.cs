@@ -116,7 +116,7 @@ public sealed class HealthCheckerTests
         using var checker = new HealthChecker(new ProbeOptions { InitialDelay = TimeSpan.FromHours(1) }, new ScriptedProber(), null, _time, _log);
         await checker.StartAsync(CancellationToken.None);
         await checker.StopAsync(CancellationToken.None).WaitAsync(Test.Deadline);
-        Assert.Null(checker.State.Current);
+        Assert.Equal(new HealthState(false, "the agent is stopping") { IsLast = true }, checker.State.Current);
     }
 
     [Fact]
