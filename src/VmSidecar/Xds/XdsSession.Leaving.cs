@@ -14,29 +14,48 @@ internal sealed partial class XdsSession
     /// <summary>The workload's goodbye, where istiod was told health on this stream and may not have read that yet; null: there is none.</summary>
     private HealthState? Unsaid => !IsAside && _listenersAsked.Task.IsCompletedSuccessfully && context.Links.Health.Current is { IsLast: true } last ? last : null;
 
-    /// <summary>Returns when istiod's transport has taken this state.</summary>
-    private async Task ToldAsync(HealthState state, CancellationToken limit)
+    /// <summary>True when istiod's transport has taken this state; false once nothing can be told any more.</summary>
+    private async Task<bool> ToldAsync(HealthState state, Task over, CancellationToken limit)
     {
         while (true)
         {
             (HealthState? said, Task changed) = Reported.Watch();
-            if (ReferenceEquals(said, state)) { return; }
-            await changed.WaitAsync(limit);
+            if (ReferenceEquals(said, state)) { return true; }
+            if (over.IsCompleted) { return false; }
+            await Task.WhenAny(changed, over).WaitAsync(limit);
         }
     }
 
     /// <summary>Envoy has gone while the workload says goodbye: that is written, the stream half-closed, and istiod given a moment to end it; a reset would overtake it.</summary>
-    private async Task LastWordsAsync(HealthState last, Task responses, CancellationToken stop)
+    private async Task LastWordsAsync(IGrpcClientCall istiod, HealthState last, Task upstream, Task<SessionEnd> responses, CancellationToken stop)
     {
         using var limit = new CancellationTokenSource(LastWordsLimit, context.Time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, stop);
+        Task end = ReadOutAsync(istiod, responses, either.Token);
         try
         {
-            await ToldAsync(last, either.Token);
+            if (!await ToldAsync(last, upstream, either.Token)) { return; }
             _requests.Complete();
-            await responses.WaitAsync(either.Token);
+            await end;
         }
         catch (OperationCanceledException) when (either.IsCancellationRequested) { }
+        finally
+        {
+            await either.CancelAsync();
+            await end.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // cancelled, or a fault of the loop, which surfaces with it
+        }
+    }
+
+    /// <summary>Returns when istiod has ended the stream. What it pushes while there is no Envoy to take it is dropped: an istiod that cannot write reads nothing either.</summary>
+    private static async Task ReadOutAsync(IGrpcClientCall istiod, Task<SessionEnd> responses, CancellationToken stop)
+    {
+        if ((await responses.WaitAsync(stop)).Cause != SessionCause.Envoy) { return; }
+        using var dropped = new PieceList();
+        Memory<byte> room = dropped.Room();
+        while (await istiod.BeginReadAsync(stop) is >= 0 and int length)
+        {
+            if (await istiod.ReadPieceAsync(room, stop) == 0 && length > 0) { return; }
+        }
     }
 
     /// <summary>Tells the loop that reads istiod when to leave an istiod that has said goodbye.</summary>

@@ -18,6 +18,7 @@ internal sealed partial class XdsSession
     private readonly TaskCompletionSource<HealthState?> _listenersAsked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly ConcurrentQueue<HealthState> _reporting = new(); // in the order of the health messages in the queue
     private readonly HashSet<string> _begun = new(StringComparer.Ordinal); // kept types asked for on this stream; used by the loop that sends
+    private readonly Lock _reportGate = new(); // the loop that reports health and the one that reads Envoy; guards _queued and the order of the two queues
     private HealthState? _queued; // queued last
     private bool _namesAsked, _warnedOfSize;
 
@@ -136,9 +137,13 @@ internal sealed partial class XdsSession
     /// <summary>Queues a state, unless it is the one queued last.</summary>
     private bool TryReport(HealthState state, bool again = false)
     {
-        if (ReferenceEquals(Interlocked.Exchange(ref _queued, state), state) && !again) { return true; }
-        _reporting.Enqueue(state);
-        return TryQueue(XdsMessages.Health(delta, state));
+        lock (_reportGate) // who is told that a state is queued may close the queue: then it is in there
+        {
+            if (ReferenceEquals(_queued, state) && !again) { return true; }
+            _queued = state;
+            _reporting.Enqueue(state);
+            return TryQueue(XdsMessages.Health(delta, state));
+        }
     }
 
     /// <summary>

@@ -63,7 +63,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     public async Task TakeLeaveAsync(HealthState last, GrpcStatus status, CancellationToken limit)
     {
         if (IsAside || !_listenersAsked.Task.IsCompletedSuccessfully) { return; } // istiod was told no health on this stream
-        await ToldAsync(last, limit);
+        if (!await ToldAsync(last, _over.Task, limit)) { return; }
         _supersededWith = status;
         _leaving = true;
         _requests.Complete();
@@ -125,10 +125,11 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         Task<SessionEnd> first = await Task.WhenAny(loops);
         if (first == requests && (await requests).Status.IsOk && _requests.IsComplete)
         {
-            await Task.WhenAny(responses, Task.Delay(DrainGrace, context.Time, stop.Token)); // half-closed: istiod's answers and its end still count
+            await Task.WhenAny(responses, Task.Delay(DrainGrace, context.Time, client)); // half-closed: istiod's answers and its end still count
             if (responses.IsCompletedSuccessfully) { first = responses; }
         }
-        if (first == requests && Unsaid is { } last) { await LastWordsAsync(last, responses, stop.Token); }
+        bool byEnvoy = first == requests || (first == responses && (await responses).Cause == SessionCause.Envoy); // its end shows first to who reads it or to who writes to it
+        if (byEnvoy && Unsaid is { } last) { await LastWordsAsync(istiod, last, upstream, responses, stop.Token); }
         if (first == upstream)
         {
             await Task.WhenAny(responses, Task.Delay(StatusGrace, context.Time, stop.Token)); // its trailers say why the send failed

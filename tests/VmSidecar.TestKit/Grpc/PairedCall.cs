@@ -14,6 +14,7 @@ internal sealed class PairedCall
 {
     private readonly Channel<byte[]> _up, _down;
     private readonly CancellationTokenSource _clientGone = new();
+    private readonly TaskCompletionSource _gone = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _leaving = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource<GrpcStatus> _status = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -22,6 +23,7 @@ internal sealed class PairedCall
         Method = method;
         _up = Channel.CreateBounded<byte[]>(window);
         _down = Channel.CreateBounded<byte[]>(window);
+        _clientGone.Token.Register(() => _gone.TrySetResult());
         Client = new ClientEnd(this);
         Server = new ServerEnd(this);
     }
@@ -38,6 +40,9 @@ internal sealed class PairedCall
     /// <summary>Fires when the client has gone: what a server's handler gets.</summary>
     public CancellationToken ClientGone => _clientGone.Token;
 
+    /// <summary>Ends when the client has gone.</summary>
+    public Task Gone => _gone.Task;
+
     /// <summary>The call ends within a message: the client gets so many bytes of those it reads in pieces.</summary>
     public int CutAfter { get; set; } = int.MaxValue;
 
@@ -46,6 +51,9 @@ internal sealed class PairedCall
 
     /// <summary>The server says that it closes the connection in order.</summary>
     public void Leave() => _leaving.TrySetResult();
+
+    /// <summary>The client is gone, and what is written to it shows that first: reading from it does not end before it is disposed.</summary>
+    public void FailWrites() => _down.Writer.TryComplete();
 
     /// <summary>Messages of the client's that the server has not read.</summary>
     public int Waiting => _up.Reader.Count;

@@ -101,11 +101,12 @@ public sealed class HealthMarkerTests : IDisposable
     public async Task A_folder_that_takes_no_file_costs_a_line()
     {
         await File.WriteAllTextAsync(Path.Combine(_folder, "state"), "no folder");
-        HealthMarker marker = Marker;
+        var log = new ListLog();
+        var marker = new HealthMarker(Path.Combine(_folder, "state"), log.CreateLogger("healthcheck"));
         marker.Set(true);
         await marker.Written.WaitAsync(Test.Deadline);
         Assert.False(marker.IsThere);
-        Assert.StartsWith("Debug: cannot note the health told", Assert.Single(_log.All), StringComparison.Ordinal);
+        Assert.StartsWith("Debug healthcheck cannot note the health told", Assert.Single(log.Lines), StringComparison.Ordinal);
     }
 
     private async Task MarkAsync()
