@@ -73,6 +73,12 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
     /// <summary>Serves until either side ends; the result becomes Envoy's trailers.</summary>
     public async Task<GrpcStatus> RunAsync(CancellationToken aborted)
     {
+        try { return await ServeAsync(aborted); }
+        finally { _over.TrySetResult(); } // the result stands: who supersedes it now changes nothing
+    }
+
+    private async Task<GrpcStatus> ServeAsync(CancellationToken aborted)
+    {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(_supersede.Token);
         using var client = CancellationTokenSource.CreateLinkedTokenSource(stop.Token, aborted); // istiod's side may outlive Envoy's for a last word
         try
@@ -103,11 +109,7 @@ internal sealed partial class XdsSession(long id, bool delta, IGrpcServerCall en
         {
             End = SessionEnd.Stopped;
         }
-        finally
-        {
-            Free();
-            _over.TrySetResult();
-        }
+        finally { Free(); }
         if (_leaving) { End = SessionEnd.Stopped; }
         if (End.Cause == SessionCause.Stopped) { End = IsSuperseded ? End : SessionEnd.ByEnvoy(new GrpcStatus(GrpcStatusCode.Cancelled, "context canceled")); }
         Report();
