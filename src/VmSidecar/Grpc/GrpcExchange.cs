@@ -24,7 +24,7 @@ internal sealed partial class GrpcExchange(GrpcServerOptions options, IReadOnlyD
             http.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;
             return;
         }
-        using var call = new GrpcServerCall(http, options.MaxReceive);
+        using var call = new GrpcServerCall(http, options.MaxReceiveOf.GetValueOrDefault(http.Request.Path.Value ?? "", options.MaxReceive));
         if (!methods.TryGetValue(call.Method, out GrpcHandler? handler)) // 2
         {
             WriteStatus(http, new GrpcStatus(GrpcStatusCode.Unimplemented, $"unknown method {call.Method}"));

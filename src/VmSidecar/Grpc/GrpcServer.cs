@@ -39,6 +39,9 @@ internal sealed record GrpcServerOptions(
     /// <summary>What the Date header of answers says, null for none; unset: the time, as Kestrel writes it.</summary>
     public Func<DateTimeOffset?>? Date { get; init; }
 
+    /// <summary>Smaller limits than <see cref="MaxReceive"/>, bytes, by path of the method.</summary>
+    public IReadOnlyDictionary<string, int> MaxReceiveOf { get; init; } = new Dictionary<string, int>();
+
     /// <summary>Where the unix socket comes from, when the agent before this one in the process has left it, and where it is noted for the next one.</summary>
     public ListeningSockets Sockets { get; init; } = new();
 

@@ -59,9 +59,10 @@ internal sealed class XdsProxy : IComponent, IReplaceable
         Mode = new Published<XdsMode>(options.Delta is { } forced ? new XdsMode(forced, Settled: true) : XdsMode.Load(options.StateDirectory));
         _seat = new JointSeat(time);
         _own = new AgentStream(_context, _joint, Mode);
+        var reflection = new ServerReflection(() => DiscoveryReflection.Descriptor);
         _server = new GrpcServer(
-            GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxRequest ?? options.MaxMessage, Sockets = links.Sockets },
-            new Dictionary<string, GrpcHandler>(new ServerReflection(() => DiscoveryReflection.Descriptor).Methods, StringComparer.Ordinal)
+            GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxRequest ?? options.MaxMessage, MaxReceiveOf = ServerReflection.MaxReceive, Sockets = links.Sockets },
+            new Dictionary<string, GrpcHandler>(reflection.Methods, StringComparer.Ordinal)
             {
                 [XdsMessages.SotwMethod] = (call, aborted) => ServeAsync(call, delta: false, aborted),
                 [XdsMessages.DeltaMethod] = (call, aborted) => ServeAsync(call, delta: true, aborted),

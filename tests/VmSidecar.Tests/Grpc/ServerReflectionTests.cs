@@ -41,6 +41,68 @@ public sealed class ServerReflectionTests
     }
 
     [Fact]
+    public void What_is_listed_is_described_with_all_that_stands_in_it()
+    {
+        var reflection = new ServerReflection(() => DiscoveryReflection.Descriptor);
+        List<string> services = Texts(ProtoField.Last(reflection.Answer(new ProtoWriter().Bytes(7, []).Written.Span), 6));
+        Assert.Equal(3, services.Count);
+        foreach (string service in services)
+        {
+            FileDescriptorProto file = File(reflection.Answer(new ProtoWriter().String(4, service).Written.Span));
+            Assert.Equal(file, File(reflection.Answer(new ProtoWriter().String(3, file.Name).Written.Span)));
+            FileDescriptor built = FileDescriptor.BuildFromByteStrings([.. file.Dependency.Select(name => File(Ask(name))).Append(file).Select(f => f.ToByteString())])[^1];
+            Assert.Contains(built.Services, s => s.FullName == service);
+            IEnumerable<string> symbols = built.Services.SelectMany(s => s.Methods.Select(m => m.FullName)).Concat(built.MessageTypes.SelectMany(Symbols));
+            Assert.All(symbols, s => Assert.Equal(file, File(reflection.Answer(new ProtoWriter().String(4, s).Written.Span))));
+        }
+        Assert.Contains(DiscoveryReflection.Descriptor.MessageTypes, m => m.NestedTypes.Count > 0); // or nothing below would have been asked for
+    }
+
+    [Fact]
+    public void The_host_asked_for_comes_back()
+    {
+        byte[] answer = new ServerReflection(() => DiscoveryReflection.Descriptor).Answer(new ProtoWriter().String(1, "xds").Bytes(7, []).Written.Span);
+        Assert.Equal("xds", ProtoField.Text(answer, 1));
+        Assert.True(ProtoField.Has(answer, 6));
+    }
+
+    [Theory, InlineData("v1"), InlineData("v1alpha")]
+    public async Task A_large_request_is_not_taken(string version)
+    {
+        await using RelayBench bench = await new RelayBench(delta: true, names: false).StartAsync();
+        await using var channel = new GrpcChannel(GrpcChannelOptions.For("unix:" + bench.Options.Socket));
+        string method = $"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo";
+        await using IGrpcClientCall call = await channel.OpenAsync(method, [], CancellationToken.None);
+        byte[] answer = await AskAsync(call, new ProtoWriter().String(4, new string('x', 4000)));
+        Assert.Equal(new string('x', 256) + "… is not known here", ProtoField.Text(ProtoField.Last(answer, 7), 2));
+        await call.SendAsync(new ProtoWriter().String(4, new string('x', 4096)).Written, CancellationToken.None).AsTask().WaitAsync(Test.Deadline);
+        Assert.Null(await call.ReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline));
+        Assert.Equal((GrpcStatusCode.ResourceExhausted, "received message larger than max (4099 vs. 4096)"), (call.Status.Code, call.Status.Message));
+    }
+
+    [Fact]
+    public async Task Few_may_ask_at_a_time()
+    {
+        await using RelayBench bench = await new RelayBench(delta: true, names: false).StartAsync();
+        await using var channel = new GrpcChannel(GrpcChannelOptions.For("unix:" + bench.Options.Socket));
+        var calls = new List<IGrpcClientCall>();
+        for (int i = 0; i < 32; i++)
+        {
+            calls.Add(await channel.OpenAsync("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", [], CancellationToken.None));
+            await AskAsync(calls[i], new ProtoWriter().Bytes(7, []));
+        }
+        await using (IGrpcClientCall more = await channel.OpenAsync("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", [], CancellationToken.None))
+        {
+            Assert.Null(await more.ReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline));
+            Assert.Equal(GrpcStatusCode.ResourceExhausted, more.Status.Code);
+        }
+        await calls[0].CompleteAsync(CancellationToken.None);
+        Assert.Null(await calls[0].ReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline)); // the end follows the count
+        await using (IGrpcClientCall next = await channel.OpenAsync("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", [], CancellationToken.None)) { await AskAsync(next, new ProtoWriter().Bytes(7, [])); }
+        foreach (IGrpcClientCall call in calls) { await call.DisposeAsync(); }
+    }
+
+    [Fact]
     public void Anything_is_answered()
     {
         var reflection = new ServerReflection(() => DiscoveryReflection.Descriptor);
@@ -64,6 +126,10 @@ public sealed class ServerReflectionTests
     }
 
     private static FileDescriptorProto File(byte[] answer) => FileDescriptorProto.Parser.ParseFrom(ProtoField.Last(ProtoField.Last(answer, 4), 1));
+
+    private static IEnumerable<string> Symbols(MessageDescriptor message) =>
+        message.Fields.InDeclarationOrder().Select(f => f.FullName).Concat(message.Oneofs.Select(o => o.FullName)).Append(message.FullName).Concat(message.NestedTypes.SelectMany(Symbols))
+            .Concat(message.EnumTypes.Select(e => e.FullName));
 
     private static List<string> Texts(ReadOnlySpan<byte> list)
     {
