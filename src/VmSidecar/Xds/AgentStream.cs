@@ -77,9 +77,11 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
         bool delta = mode.Current!.Delta || (!mode.Current.Settled && context.Options.Delta is null); // a guess is tested: an upgraded istiod speaks delta
         try
         {
-            GrpcStatus end = await ConverseAsync(delta, handOver.Token); // 3, 4
-            if (UpSince is null) { context.Refusals.DiedUnanswered(end); }
-            await EndedAsync(delta, end, stop);
+            GrpcStatus? end = await ConverseAsync(delta, handOver.Token); // 3, 4
+            if (end is null && UpSince is not null) { return; } // left in order, and spread already: the next attempt follows at once
+            GrpcStatus status = end ?? IstiodGoodbye.Status;
+            if (UpSince is null) { context.Refusals.DiedUnanswered(status); }
+            await EndedAsync(delta, status, stop);
         }
         catch (GrpcException e)
         {
@@ -99,7 +101,8 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
         }
     }
 
-    private async Task<GrpcStatus> ConverseAsync(bool delta, CancellationToken stop)
+    /// <summary>How istiod ended the stream; null: we left it, after istiod's goodbye. A status would not tell, as the transport says the same of streams that it lost.</summary>
+    private async Task<GrpcStatus?> ConverseAsync(bool delta, CancellationToken stop)
     {
         Ledger = new StreamLedger(context.Time);
         await using IGrpcClientCall istiod = await context.Istiod.OpenAsync(delta ? XdsMessages.DeltaMethod : XdsMessages.SotwMethod, stop);
@@ -113,7 +116,7 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
         using var turn = CancellationTokenSource.CreateLinkedTokenSource(stop);
         Task leaving = LeaveInTimeAsync(istiod, turn);
         try { return await ConsumeAsync(istiod, delta, turn.Token, stop); }
-        catch (OperationCanceledException) when (turn.IsCancellationRequested && !stop.IsCancellationRequested) { return IstiodGoodbye.Status; }
+        catch (OperationCanceledException) when (turn.IsCancellationRequested && !stop.IsCancellationRequested) { return null; }
         finally
         {
             await turn.CancelAsync();
@@ -190,7 +193,6 @@ internal sealed class AgentStream(XdsContext context, Published<JointState> join
             await SettleAsync(delta: false, stop); // not a failure: the next attempt follows at once
             return;
         }
-        if (UpSince is not null && status == IstiodGoodbye.Status) { return; } // left in order, and spread already: the next attempt follows at once
         _failures++;
         string explained = context.Refusals.Ended(status, joint: false);
         Trouble = explained;

@@ -49,6 +49,22 @@ public sealed class GoAwayTests
     }
 
     [Fact]
+    public async Task A_lost_stream_of_our_own_is_a_failure_whatever_the_transport_calls_it()
+    {
+        await using RelayBench bench = await new RelayBench(delta: true).StartAsync();
+        PairedCall own = await bench.Istiod.NextAsync();
+        await own.Server.ReadBytesAsync();
+        await own.Server.SayAsync(Talk.Response(true, XdsTypeUrl.NameTable, "n1", [7]));
+        await own.Server.ReadBytesAsync();
+        own.End(IstiodGoodbye.Status); // as a stream that istiod's goodbye has cut; we have not left it
+        Assert.InRange(await bench.DelayAsync(), TimeSpan.FromMilliseconds(10), TimeSpan.FromMilliseconds(500)); // one failure
+        Assert.Equal(1, bench.Istiod.Dials);
+        Assert.Single(bench.Log.Lines, l => l.StartsWith("Warning xdsproxy lost istiod at istiod.istio-system.svc:15012 after ", StringComparison.Ordinal));
+        bench.Time.Advance(TimeSpan.FromMilliseconds(500));
+        await bench.Istiod.NextAsync();
+    }
+
+    [Fact]
     public async Task A_message_that_has_begun_is_finished()
     {
         await using var bench = new RelayBench(delta: true, names: false, largeMessage: 16);
