@@ -17,7 +17,7 @@ internal sealed class OfflineAnswer(OfflineResources resources)
         if (request.HasError) { return null; }
         bool delta = request.Kind == XdsMessageKind.DeltaRequest;
         bool wildcard = request.TypeUrl is XdsTypeUrl.Cluster or XdsTypeUrl.Listener;
-        if (!resources.Types.ContainsKey(request.TypeUrl) && request.TypeUrl != XdsTypeUrl.Endpoints) { return null; }
+        if (!resources.Types.ContainsKey(request.TypeUrl) && !IsAwaited(request.TypeUrl)) { return null; }
         List<string> names = Names(message, 3); // resource_names, resource_names_subscribe
         bool first = _answered.Add(request.TypeUrl);
         bool asks = first || names.Count > 0 && (delta || request.Nonce.Length == 0 || IsNews(request.TypeUrl, names));
@@ -51,8 +51,10 @@ internal sealed class OfflineAnswer(OfflineResources resources)
         return response.String(4, typeUrl).String(5, $"offline-{++_nonces}").ToArray();
     }
 
-    // A cluster whose endpoints are never answered never warms, and Envoy waits for it for ever: unknown ones are empty.
-    private static byte[]? Empty(string typeUrl, string name) => typeUrl == XdsTypeUrl.Endpoints
+    // A cluster whose endpoints are never answered never warms, nor a listener without its routes, and Envoy waits for it for ever (istiod sets no limit): unknown ones are empty.
+    private static bool IsAwaited(string typeUrl) => typeUrl is XdsTypeUrl.Endpoints or XdsTypeUrl.Routes;
+
+    private static byte[]? Empty(string typeUrl, string name) => IsAwaited(typeUrl)
         ? new ProtoWriter().String(1, typeUrl).Message(2, new ProtoWriter().String(1, name)).ToArray()
         : null;
 

@@ -97,6 +97,36 @@ public sealed class OfflineStartTests : IDisposable
         Assert.Contains(bench.Log.Lines, l => l.Contains("CDS.journal is damaged", StringComparison.Ordinal));
     }
 
+    [Theory]
+    [InlineData(false, true), InlineData(true, true)]   // torn in its first record: nothing of the type is kept
+    [InlineData(false, false), InlineData(true, false)] // never kept
+    public async Task Routes_that_were_not_kept_are_answered_empty_as_their_listener_would_warm_for_ever(bool delta, bool torn)
+    {
+        await RecordAsync(delta);
+        string journal = Path.Combine(_folder, "xds", "RDS.journal");
+        Assert.False(File.Exists(journal));
+        if (torn)
+        {
+            byte[] whole = ResponseOf(delta, XdsTypeUrl.Routes, "n", ["80"]);
+            byte[] record = [.. JournalRecord.Of(Talk.Responses(delta), whole.Length, [whole]).SelectMany(p => p.ToArray())];
+            await File.WriteAllBytesAsync(journal, record[..^5]);
+        }
+        await using var bench = new RelayBench(delta, folder: _folder) { KeepFolder = true };
+        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
+        await bench.StartAsync();
+        bench.Time.Jump(TimeSpan.FromSeconds(4));
+        PairedCall envoy = bench.Envoy(delta);
+        Assert.Equal(1, (await AskAsync(envoy, delta, XdsTypeUrl.Listener, Talk.Node)).Resources);
+        await envoy.Client.SayAsync([.. XdsMessages.Subscribe(delta, XdsTypeUrl.Routes), .. new ProtoWriter().String(3, "80").String(3, "8080").Written.Span]);
+        Assert.Equal(torn, bench.Log.Lines.Any(l => l.Contains("RDS.journal", StringComparison.Ordinal)));
+        var kept = new KeptResources();
+        byte[] answer = await envoy.Client.ReadBytesAsync();
+        Assert.True(XdsEnvelope.TryRead(Talk.Responses(delta), answer, out XdsEnvelope? response) && kept.TryTake(response, answer));
+        Assert.Equal(XdsTypeUrl.Routes, response.TypeUrl);
+        Assert.Equal(["80", "8080"], kept.ByName.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(new ProtoWriter().String(1, XdsTypeUrl.Routes).Message(2, new ProtoWriter().String(1, "80")).ToArray(), kept.ByName["80"]);
+    }
+
     [Fact]
     public async Task A_silent_istiod_is_given_up_and_a_live_one_is_never_overruled()
     {
