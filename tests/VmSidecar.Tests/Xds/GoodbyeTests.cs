@@ -97,13 +97,14 @@ public sealed class GoodbyeTests
     [Fact]
     public async Task The_goodbye_arrives_however_it_meets_the_end_of_Envoys_requests()
     {
-        for (int i = 0; i < 200; i++)
+        string goodbye = new('b', 8 * 1024 * 1024); // long in the making, so that both loops are at it
+        for (int i = 0; i < 20; i++)
         {
             await using var bench = new RelayBench(delta: true, names: false);
-            (PairedCall envoy, PairedCall istiod) = await LeavingAsync(bench, window: 4);
+            (PairedCall envoy, PairedCall istiod) = await LeavingAsync(bench, window: 4, goodbye: goodbye);
             await envoy.Client.CompleteAsync(CancellationToken.None);
             Assert.False((await HealthAsync(istiod)).HasError);
-            Assert.Equal("the agent is stopping", (await HealthAsync(istiod)).ErrorMessage);
+            Assert.Equal(goodbye.Length, (await HealthAsync(istiod)).ErrorMessage.Length);
             Assert.Null(await istiod.Server.ReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline));
             istiod.End(GrpcStatus.Ok);
             await envoy.Ended.WaitAsync(Test.Deadline);
@@ -124,7 +125,7 @@ public sealed class GoodbyeTests
     }
 
     /// <summary>The goodbye is the relay's to send, and istiod takes one message at a time.</summary>
-    private static async Task<(PairedCall Envoy, PairedCall Istiod)> LeavingAsync(RelayBench bench, int window = 1, int envoysWindow = 4)
+    private static async Task<(PairedCall Envoy, PairedCall Istiod)> LeavingAsync(RelayBench bench, int window = 1, int envoysWindow = 4, string goodbye = "the agent is stopping")
     {
         bench.Istiod.Window = window;
         PairedCall envoy = bench.Envoy(delta: true, envoysWindow);
@@ -135,7 +136,7 @@ public sealed class GoodbyeTests
         await istiod.Server.ReadBytesAsync();
         bench.Health.Set(new HealthState(Healthy: true, ""));
         await Test.UntilAsync(() => istiod.Waiting == 1);
-        bench.Health.Set(new HealthState(Healthy: false, "the agent is stopping") { IsLast = true });
+        bench.Health.Set(new HealthState(Healthy: false, goodbye) { IsLast = true });
         return (envoy, istiod);
     }
 
