@@ -53,7 +53,13 @@ internal sealed class RotatorBench : IAsyncDisposable
         return bench;
     }
 
-    public void WriteToken(string? token = null) => File.WriteAllText(Options.TokenFile!, token ?? Istiod.Tokens.Make(Some.Namespace, Some.Account));
+    /// <summary>In one step, as the agent's loop may read it at any time.</summary>
+    public void WriteToken(string? token = null)
+    {
+        string made = Folder.At("made-token");
+        File.WriteAllText(made, token ?? Istiod.Tokens.Make(Some.Namespace, Some.Account));
+        File.Move(made, Options.TokenFile!, overwrite: true);
+    }
 
     /// <summary>A new process on the same disk; not started. With <paramref name="left"/> it takes the place of an agent that had that.</summary>
     public void Boot(WorkloadSecrets? left = null)
