@@ -11,6 +11,27 @@ namespace VmSidecar.Tests.Grpc;
 public sealed class GrpcCallTests
 {
     [Fact]
+    public async Task What_was_begun_and_given_up_is_read_to_the_end_in_pieces_and_so_is_what_follows()
+    {
+        await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (call, aborted) =>
+        {
+            foreach (int length in (int[])[100_000, 0, 300_000, 0, 3]) { await call.SendAsync(new byte[length], aborted); }
+            return GrpcStatus.Ok;
+        });
+        await using IGrpcClientCall client = await pair.OpenAsync();
+        byte[] room = new byte[1000];
+        Assert.Equal(100_000, await client.BeginReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline));
+        int read = await client.ReadPieceAsync(room.AsMemory(0, 10), CancellationToken.None);
+        while (await client.BeginReadAsync(CancellationToken.None).AsTask().WaitAsync(Test.Deadline) is >= 0 and int length)
+        {
+            int piece = await client.ReadPieceAsync(room, CancellationToken.None).AsTask().WaitAsync(Test.Deadline);
+            Assert.Equal(length == 0, piece == 0);
+            read += piece;
+        }
+        Assert.Equal((400_003, GrpcStatus.Ok), (read, client.Status));
+    }
+
+    [Fact]
     public async Task Messages_come_back_and_the_half_close_ends_the_call_with_the_servers_status()
     {
         await using GrpcPair pair = await GrpcPair.OverUnixAsync(GrpcPair.EchoAsync);
