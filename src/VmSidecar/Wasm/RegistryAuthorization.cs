@@ -34,18 +34,22 @@ internal sealed class RegistryAuthorization(ModuleHttp http, string registry, st
             : throw new ModuleException(ModuleFailure.Manifest, $"{where.Authority} gives no token that can be used; see whether {registry} sends the right realm");
     }
 
-    /// <summary>What a challenge asks for: <c>name="value"</c>, separated by commas; values hold commas too (scope). Pure.</summary>
+    /// <summary>What a challenge asks for (RFC 9110 §11.2): <c>name="value"</c> or <c>name=value</c>, separated by commas; quoted values hold commas too (scope). Pure.</summary>
     internal static Dictionary<string, string> Parameters(string text)
     {
         var found = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
-        int at = 0;
-        while (at < text.Length)
+        for (int at = 0; at < text.Length;)
         {
-            int equals = text.IndexOf("=\"", at, StringComparison.Ordinal);
+            int equals = text.IndexOf('=', at);
             if (equals < 0) { break; }
-            int end = text.IndexOf('"', equals + 2);
-            if (end < 0) { break; }
-            found[text[at..equals].Trim(' ', ',')] = text[(equals + 2)..end];
+            string name = text[at..equals].Trim(' ', '\t', ',');
+            int begin = equals + 1;
+            while (begin < text.Length && text[begin] is ' ' or '\t') { begin++; }
+            bool isQuoted = begin < text.Length && text[begin] == '"';
+            int end = isQuoted ? text.IndexOf('"', begin + 1) : text.IndexOf(',', begin);
+            if (end < 0 && isQuoted) { break; }
+            if (end < 0) { end = text.Length; }
+            found[name] = isQuoted ? text[(begin + 1)..end] : text[begin..end].TrimEnd(' ', '\t');
             at = end + 1;
         }
         return found;

@@ -256,4 +256,15 @@ public sealed class RegistryAuthorizationTests : IAsyncLifetime
     }
 
     private void AssertUntold() => Assert.DoesNotContain(_bench.Log.Lines, l => l.Contains("s3c", StringComparison.Ordinal) || l.Contains("czNjcmV0", StringComparison.Ordinal));
+
+    [Theory]
+    [InlineData("realm=\"https://a/t\",service=\"r\",scope=\"repository:a/b:pull,push\"", "https://a/t", "r", "repository:a/b:pull,push")]
+    [InlineData("realm=\"https://a/t?x=1\", service=reg , scope = \"repository:a/b:pull\"", "https://a/t?x=1", "reg", "repository:a/b:pull")]
+    [InlineData("service=reg,realm=https://a/t", "https://a/t", "reg", null)]
+    [InlineData("service=,realm=\"https://a/t\",scope=\"never closed", "https://a/t", "", null)]
+    public void A_challenge_may_quote_its_values_or_not(string challenge, string realm, string service, string? scope)
+    {
+        Dictionary<string, string> found = RegistryAuthorization.Parameters(challenge);
+        Assert.Equal((realm, service, scope), (found["realm"], found["service"], found.GetValueOrDefault("scope")));
+    }
 }
