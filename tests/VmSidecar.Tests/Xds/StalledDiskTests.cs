@@ -10,11 +10,13 @@ using Xunit;
 namespace VmSidecar.Tests.Xds;
 
 /// <summary>A disk that never answers costs memory, not Envoy's configuration, and nobody waits for it.</summary>
-public sealed class StalledDiskTests
+public sealed class StalledDiskTests : IDisposable
 {
     private readonly TaskCompletionSource _begun = new(TaskCreationOptions.RunContinuationsAsynchronously), _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly string _folder = Directory.CreateTempSubdirectory("vsc-stall-").FullName;
     private int _writes;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Theory, InlineData(3), InlineData(12)]
     public async Task Mended_clusters_reach_Envoy_although_their_write_never_ends(int megabytes)
@@ -107,7 +109,7 @@ public sealed class StalledDiskTests
         Assert.Equal(before + (lands ? 2 : 7), NativeBlock.InUse); // what is in the file is in the memory no more
         pieces.Dispose();
         await Test.UntilAsync(() => NativeBlock.InUse == before);
-        Directory.Delete(_folder);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_folder)); // without a name
     }
 
     /// <summary>The write begins once this is asked for, and ends when the test says so.</summary>
@@ -132,7 +134,7 @@ public sealed class StalledDiskTests
         Assert.False(_answer.Task.IsCompleted);
         await _begun.Task.WaitAsync(Test.Deadline);
         _answer.SetResult();
-        Directory.Delete(_folder);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_folder)); // without a name
     }
 
     private static (byte[] Response, byte[] Mended) Clusters(int megabytes)
