@@ -47,7 +47,7 @@ internal static class SocketProbe
         {
             await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), overrun.Token);
             process = PeerCredentials.Of(socket)?.ProcessId ?? 0;
-            await socket.SendAsync(s_hello, overrun.Token);
+            await GreetAsync(socket, overrun.Token);
             return await SpeaksAsync(socket, overrun.Token)
                 ? new(SocketHealth.Healthy, process, "")
                 : new(SocketHealth.Silent, process, "what listens there does not speak HTTP/2");
@@ -56,6 +56,13 @@ internal static class SocketProbe
         catch (SocketException e) { return new(SocketHealth.Silent, process, e.Message); }
         catch (ArgumentException e) { return new(SocketHealth.Silent, 0, e.Message); } // a path longer than an address holds
         catch (OperationCanceledException) when (!stop.IsCancellationRequested) { return new(SocketHealth.Silent, process, $"no answer within {limit.TotalSeconds:0.#} s"); }
+    }
+
+    /// <summary>One that has spoken and closed already does not hear it: what it said is still to be read.</summary>
+    private static async Task GreetAsync(Socket socket, CancellationToken stop)
+    {
+        try { await socket.SendAsync(s_hello, stop); }
+        catch (SocketException e) when (e.SocketErrorCode is SocketError.Shutdown or SocketError.ConnectionReset or SocketError.ConnectionAborted) { }
     }
 
     private static async Task<bool> SpeaksAsync(Socket socket, CancellationToken stop)

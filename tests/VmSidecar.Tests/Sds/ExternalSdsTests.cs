@@ -101,6 +101,21 @@ public sealed class ExternalSdsTests
         Assert.Equal(what != "demanded", File.Exists(socket)); // what others listen on is not removed
     }
 
+    /// <summary>It may have closed before we have said a word: what it said counts all the same.</summary>
+    [Fact]
+    public async Task Who_speaks_another_protocol_and_hangs_up_at_once_is_named_so()
+    {
+        using var folder = new Folder();
+        using Socket noise = Listener(folder.At("socket"));
+        var answering = new Thread(() => Hasty(noise)) { IsBackground = true };
+        answering.Start();
+        for (int i = 0; i < 500; i++)
+        {
+            SocketAnswer answer = await SocketProbe.AskAsync(folder.At("socket"), Test.Deadline, CancellationToken.None);
+            Assert.Equal((SocketHealth.Silent, "what listens there does not speak HTTP/2"), (answer.Health, answer.Problem));
+        }
+    }
+
     [Fact]
     public async Task A_demanded_issuer_may_come_late()
     {
@@ -190,6 +205,19 @@ public sealed class ExternalSdsTests
             {
                 using Socket peer = await listener.AcceptAsync();
                 await peer.SendAsync(answer);
+            }
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException) { }
+    }
+
+    private static void Hasty(Socket listener)
+    {
+        try
+        {
+            while (true)
+            {
+                using Socket peer = listener.Accept();
+                peer.Send("HTTP/1.1 400 Bad Request\r\n\r\n"u8);
             }
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException) { }
