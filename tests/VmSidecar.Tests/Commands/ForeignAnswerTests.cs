@@ -1,18 +1,14 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Net;
 using System.Text.Json.Nodes;
 
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
-using Microsoft.Extensions.DependencyInjection;
 
 using VmSidecar.Commands;
 using VmSidecar.Commands.Doctor;
 using VmSidecar.Configuration;
+using VmSidecar.TestKit;
 using VmSidecar.Tests.Configuration;
 
 using Xunit;
@@ -31,12 +27,12 @@ public sealed class ForeignAnswerTests
     [InlineData("{}", 3, "text/plain; charset=utf8x")]
     public async Task Status_of_anything_has_an_exit_code(string body, int exit, string type = "application/json")
     {
-        await using WebApplication app = await ServeAsync(http =>
+        await using WebApplication app = await HttpDouble.ServeAsync(http =>
         {
             http.Response.ContentType = type;
             return http.Response.WriteAsync(body);
         });
-        Assert.Equal(exit, await StatusCommand.RunAsync(Cli(), Port(app), json: false, watch: false, CancellationToken.None));
+        Assert.Equal(exit, await StatusCommand.RunAsync(Cli(), HttpDouble.Port(app), json: false, watch: false, CancellationToken.None));
     }
 
     [Fact]
@@ -92,16 +88,4 @@ public sealed class ForeignAnswerTests
     }
 
     private Cli Cli() => new(_out, _error, new Dictionary<string, string>(), "vmsidecar");
-
-    private static int Port(WebApplication app) => new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()).Port;
-
-    private static async Task<WebApplication> ServeAsync(RequestDelegate serve)
-    {
-        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(k => k.Listen(IPAddress.Loopback, 0));
-        WebApplication app = builder.Build();
-        app.Run(serve);
-        await app.StartAsync();
-        return app;
-    }
 }

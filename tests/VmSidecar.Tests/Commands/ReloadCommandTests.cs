@@ -1,14 +1,12 @@
 using System.Globalization;
 
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
-using Microsoft.Extensions.DependencyInjection;
 
 using VmSidecar.Commands;
 using VmSidecar.Linux.Processes;
+
+using VmSidecar.TestKit;
 
 using Xunit;
 
@@ -30,7 +28,7 @@ public sealed class ReloadCommandTests
     public async Task Waits_for_the_outcome(string after, int exit, string said, string complained)
     {
         int told = 0, asked = 0;
-        await using WebApplication app = await ServeAsync(http =>
+        await using WebApplication app = await HttpDouble.ServeAsync(http =>
         {
             if (told == 0) { return http.Response.WriteAsync(Before); }
             if (++asked == 1) { http.Abort(); return Task.CompletedTask; } // in between
@@ -45,7 +43,7 @@ public sealed class ReloadCommandTests
     [Fact]
     public async Task An_agent_that_does_not_know_how_is_for_a_restart_and_is_told_nothing()
     {
-        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync("""{"started":"2026-01-01T00:00:00Z"}"""));
+        await using WebApplication app = await HttpDouble.ServeAsync(http => http.Response.WriteAsync("""{"started":"2026-01-01T00:00:00Z"}"""));
         Assert.Equal(4, await RunAsync(app, _ => throw new InvalidOperationException("told")));
         Assert.Contains("systemctl restart istio", _error.ToString(), StringComparison.Ordinal);
     }
@@ -57,7 +55,7 @@ public sealed class ReloadCommandTests
     public async Task An_agent_that_ends_meanwhile_is_not_waited_for(long startedThen)
     {
         bool told = false;
-        await using WebApplication app = await ServeAsync(http => told ? http.Response.WriteAsync("no agent") : http.Response.WriteAsync(Before));
+        await using WebApplication app = await HttpDouble.ServeAsync(http => told ? http.Response.WriteAsync("no agent") : http.Response.WriteAsync(Before));
         int exit = await Command(app, _ => told = true, _ => !told ? new(7, 1000) : startedThen == 0 ? default : new(7, startedThen)).RunAsync(CancellationToken.None);
         Assert.Equal(1, exit);
         Assert.Contains("the agent ended instead of being replaced", _error.ToString(), StringComparison.Ordinal);
@@ -69,8 +67,8 @@ public sealed class ReloadCommandTests
         using var other = System.Diagnostics.Process.Start("sleep", ["60"]);
         try
         {
-            await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(Before.Replace("7", $"{other.Id}", StringComparison.Ordinal)));
-            Assert.Equal(1, await new ReloadCommand(_out, _error, Port(app), _ => throw new InvalidOperationException("told"), TimeProvider.System).RunAsync(CancellationToken.None));
+            await using WebApplication app = await HttpDouble.ServeAsync(http => http.Response.WriteAsync(Before.Replace("7", $"{other.Id}", StringComparison.Ordinal)));
+            Assert.Equal(1, await new ReloadCommand(_out, _error, HttpDouble.Port(app), _ => throw new InvalidOperationException("told"), TimeProvider.System).RunAsync(CancellationToken.None));
             Assert.Contains($"names process {other.Id}, which is no running agent", _error.ToString(), StringComparison.Ordinal);
         }
         finally { other.Kill(); }
@@ -83,7 +81,7 @@ public sealed class ReloadCommandTests
     [InlineData("{}")]
     public async Task An_answer_whose_process_id_is_no_number_is_no_agents(string pid)
     {
-        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(Before.Replace("7", pid, StringComparison.Ordinal)));
+        await using WebApplication app = await HttpDouble.ServeAsync(http => http.Response.WriteAsync(Before.Replace("7", pid, StringComparison.Ordinal)));
         Assert.Equal(1, await RunAsync(app, _ => throw new InvalidOperationException("told")));
         Assert.Contains("names no process id", Assert.Single(_error.ToString().TrimEnd().Split('\n')), StringComparison.Ordinal);
     }
@@ -94,7 +92,7 @@ public sealed class ReloadCommandTests
     {
         int told = 0, asked = 0;
         string odd = """{"pid":7,"pid":7,"version":"x","replacement":{"count":"many","refusals":null,"needsRestart":"yes"}}""";
-        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(told == 0 ? Before : ++asked < 3 ? odd : Replaced));
+        await using WebApplication app = await HttpDouble.ServeAsync(http => http.Response.WriteAsync(told == 0 ? Before : ++asked < 3 ? odd : Replaced));
         Assert.Equal(0, await RunAsync(app, pid => (told = pid) > 0));
     }
 
@@ -102,22 +100,22 @@ public sealed class ReloadCommandTests
     public async Task One_that_still_starts_is_waited_for()
     {
         int asked = 0;
-        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(++asked < 3 ? Starting : asked == 3 ? Before : Replaced));
+        await using WebApplication app = await HttpDouble.ServeAsync(http => http.Response.WriteAsync(++asked < 3 ? Starting : asked == 3 ? Before : Replaced));
         Assert.Equal(0, await RunAsync(app, _ => asked == 3));
     }
 
     [Fact]
     public async Task One_that_never_gets_that_far_is_for_a_restart()
     {
-        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(Starting));
-        ReloadCommand command = new(_out, _error, Port(app), _ => throw new InvalidOperationException("told"), TimeProvider.System) { StartPatience = TimeSpan.Zero };
+        await using WebApplication app = await HttpDouble.ServeAsync(http => http.Response.WriteAsync(Starting));
+        ReloadCommand command = new(_out, _error, HttpDouble.Port(app), _ => throw new InvalidOperationException("told"), TimeProvider.System) { StartPatience = TimeSpan.Zero };
         Assert.Equal(4, await command.RunAsync(CancellationToken.None));
     }
 
     [Fact]
     public async Task One_that_may_not_be_told_is_said()
     {
-        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(Before));
+        await using WebApplication app = await HttpDouble.ServeAsync(http => http.Response.WriteAsync(Before));
         Assert.Equal(1, await RunAsync(app, _ => false));
         Assert.Contains("root or istio-proxy", _error.ToString(), StringComparison.Ordinal);
     }
@@ -125,8 +123,8 @@ public sealed class ReloadCommandTests
     [Fact]
     public async Task Without_an_agent_or_a_port_to_ask_it_says_so()
     {
-        WebApplication app = await ServeAsync(_ => Task.CompletedTask);
-        int port = Port(app);
+        WebApplication app = await HttpDouble.ServeAsync(_ => Task.CompletedTask);
+        int port = HttpDouble.Port(app);
         await app.DisposeAsync();
         Assert.Equal(3, await new ReloadCommand(_out, _error, port, _ => true, TimeProvider.System).RunAsync(CancellationToken.None));
         Assert.Equal(1, await new ReloadCommand(_out, _error, 0, _ => true, TimeProvider.System).RunAsync(CancellationToken.None));
@@ -136,17 +134,5 @@ public sealed class ReloadCommandTests
     private Task<int> RunAsync(WebApplication app, Func<int, bool> signal) => Command(app, signal, _ => new(7, 1000)).RunAsync(CancellationToken.None);
 
     private ReloadCommand Command(WebApplication app, Func<int, bool> signal, Func<int, PeerProcess> process) =>
-        new(_out, _error, Port(app), signal, TimeProvider.System) { IsAgent = pid => pid == 7, Process = process };
-
-    private static async Task<WebApplication> ServeAsync(RequestDelegate answer)
-    {
-        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
-        builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
-        WebApplication app = builder.Build();
-        app.Run(answer);
-        await app.StartAsync();
-        return app;
-    }
-
-    private static int Port(WebApplication app) => new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single()).Port;
+        new(_out, _error, HttpDouble.Port(app), signal, TimeProvider.System) { IsAgent = pid => pid == 7, Process = process };
 }

@@ -1,14 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Net;
 using System.Text.Json.Nodes;
 
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
-using Microsoft.Extensions.DependencyInjection;
 
 using VmSidecar.Commands;
 using VmSidecar.TestKit;
@@ -29,14 +24,14 @@ public sealed class VerbTests
     public async Task Request_prints_the_body_alone(int status, string body, int exit, string stdout, string stderr)
     {
         string seen = "";
-        await using WebApplication app = await ServeAsync(http =>
+        await using WebApplication app = await HttpDouble.ServeAsync(http =>
         {
             seen = $"{http.Request.Method} {http.Request.Path}{http.Request.QueryString}";
             http.Response.StatusCode = status;
             return http.Response.WriteAsync(body);
         });
 
-        Assert.Equal(exit, await RequestCommand.RunAsync(Cli(), new("POST", "/stats?filter=a", null, Port(app)), CancellationToken.None));
+        Assert.Equal(exit, await RequestCommand.RunAsync(Cli(), new("POST", "/stats?filter=a", null, HttpDouble.Port(app)), CancellationToken.None));
 
         Assert.Equal("POST /stats?filter=a", seen);
         Assert.Equal((stdout, stderr), (_out.ToString(), _error.ToString()));
@@ -54,9 +49,9 @@ public sealed class VerbTests
     public async Task Wait_ends_at_the_first_200()
     {
         int asked = 0;
-        await using WebApplication app = await ServeAsync(http => { http.Response.StatusCode = ++asked < 3 ? 503 : 200; return Task.CompletedTask; });
+        await using WebApplication app = await HttpDouble.ServeAsync(http => { http.Response.StatusCode = ++asked < 3 ? 503 : 200; return Task.CompletedTask; });
         var patience = new WaitCommand.Patience(Test.Deadline, Test.Deadline, TimeSpan.FromMilliseconds(1));
-        Assert.Equal(0, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{Port(app)}/", FreePort.Next()), TimeProvider.System, CancellationToken.None));
+        Assert.Equal(0, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{HttpDouble.Port(app)}/", FreePort.Next()), TimeProvider.System, CancellationToken.None));
         Assert.EndsWith("\tinfo\tEnvoy is ready!\n", _out.ToString(), StringComparison.Ordinal);
         Assert.Equal(3, asked);
     }
@@ -64,9 +59,9 @@ public sealed class VerbTests
     [Fact]
     public async Task Wait_gives_up_with_the_last_error()
     {
-        await using WebApplication app = await ServeAsync(http => { http.Response.StatusCode = 503; return Task.CompletedTask; });
+        await using WebApplication app = await HttpDouble.ServeAsync(http => { http.Response.StatusCode = 503; return Task.CompletedTask; });
         var patience = new WaitCommand.Patience(TimeSpan.Zero, Test.Deadline, TimeSpan.Zero);
-        Assert.Equal(255, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{Port(app)}/", FreePort.Next()), TimeProvider.System, CancellationToken.None));
+        Assert.Equal(255, await WaitCommand.RunAsync(Cli(), patience, new($"http://127.0.0.1:{HttpDouble.Port(app)}/", FreePort.Next()), TimeProvider.System, CancellationToken.None));
         Assert.StartsWith("Error: timeout waiting for Envoy proxy to become ready. Last error: HTTP status code 503", _error.ToString(), StringComparison.Ordinal);
     }
 
@@ -88,13 +83,13 @@ public sealed class VerbTests
     [Fact]
     public async Task Status_shows_the_state_and_exits_by_readiness()
     {
-        await using WebApplication app = await ServeAsync(http =>
+        await using WebApplication app = await HttpDouble.ServeAsync(http =>
         {
             if (http.Request.Path == "/debug/statusz") { return http.Response.WriteAsync("""{"started":"2026-01-01T00:00:00Z"}"""); }
             http.Response.StatusCode = 503;
             return http.Response.WriteAsync("workers have not yet started\n");
         });
-        Assert.Equal(1, await StatusCommand.RunAsync(Cli(), Port(app), json: true, watch: false, CancellationToken.None));
+        Assert.Equal(1, await StatusCommand.RunAsync(Cli(), HttpDouble.Port(app), json: true, watch: false, CancellationToken.None));
         JsonNode state = JsonNode.Parse(_out.ToString())!;
         Assert.Equal("workers have not yet started", state["reason"]!.ToString());
     }
@@ -104,9 +99,9 @@ public sealed class VerbTests
     public async Task Status_as_JSON_is_readable_and_harmless()
     {
         const string Reason = "listener \"0.0.0.0_80\" <is> & isn't; ü \u001b[2J\u009b2J\u202e\n";
-        await using WebApplication app = await ServeAsync(http =>
+        await using WebApplication app = await HttpDouble.ServeAsync(http =>
             http.Response.WriteAsync(new JsonObject { ["certificate"] = new JsonObject { ["lastError"] = Reason } }.ToJsonString()));
-        Assert.Equal(0, await StatusCommand.RunAsync(Cli(), Port(app), json: true, watch: false, CancellationToken.None));
+        Assert.Equal(0, await StatusCommand.RunAsync(Cli(), HttpDouble.Port(app), json: true, watch: false, CancellationToken.None));
         Assert.Contains("listener \\\"0.0.0.0_80\\\" <is> & isn't; ü ", _out.ToString(), StringComparison.Ordinal);
         Assert.DoesNotContain(_out.ToString().Replace(Environment.NewLine, "", StringComparison.Ordinal), c => char.IsControl(c) || c == '\u202e');
         Assert.Equal(Reason, JsonNode.Parse(_out.ToString())!["certificate"]!["lastError"]!.ToString());
@@ -118,8 +113,8 @@ public sealed class VerbTests
     [InlineData("[]")]
     public async Task Status_of_something_that_is_no_agent_says_so(string body, int exit = 3)
     {
-        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync(body));
-        Assert.Equal(exit, await StatusCommand.RunAsync(Cli(), Port(app), json: true, watch: false, CancellationToken.None));
+        await using WebApplication app = await HttpDouble.ServeAsync(http => http.Response.WriteAsync(body));
+        Assert.Equal(exit, await StatusCommand.RunAsync(Cli(), HttpDouble.Port(app), json: true, watch: false, CancellationToken.None));
         Assert.Equal(exit == 3, _error.ToString().Contains("is not this agent", StringComparison.Ordinal));
     }
 
@@ -128,8 +123,8 @@ public sealed class VerbTests
     [InlineData("request GET server_info")]
     public async Task Verbs_ask_the_ports_that_are_configured(string line)
     {
-        await using WebApplication app = await ServeAsync(http => http.Response.WriteAsync("""{"started":"2026-01-01T00:00:00Z"}"""));
-        using TestHost host = new TestHost().Mesh($"defaultConfig:\n  statusPort: {Port(app)}\n  proxyAdminPort: {Port(app)}\n");
+        await using WebApplication app = await HttpDouble.ServeAsync(http => http.Response.WriteAsync("""{"started":"2026-01-01T00:00:00Z"}"""));
+        using TestHost host = new TestHost().Mesh($"defaultConfig:\n  statusPort: {HttpDouble.Port(app)}\n  proxyAdminPort: {HttpDouble.Port(app)}\n");
         string[] words = [.. line.Split(' '), "--root", host.Paths.Root];
         Cli cli = Cli();
         Command verb = words[0] == "status" ? StatusCommand.Create(cli) : RequestCommand.Create(cli);
@@ -203,16 +198,4 @@ public sealed class VerbTests
     }
 
     private Cli Cli() => new(_out, _error, new Dictionary<string, string>(), "vmsidecar");
-
-    private static int Port(WebApplication app) => new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()).Port;
-
-    private static async Task<WebApplication> ServeAsync(RequestDelegate serve)
-    {
-        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(k => k.Listen(IPAddress.Loopback, 0));
-        WebApplication app = builder.Build();
-        app.Run(serve);
-        await app.StartAsync();
-        return app;
-    }
 }

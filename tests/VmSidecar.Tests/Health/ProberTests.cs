@@ -2,11 +2,6 @@ using System.Net;
 using System.Net.Sockets;
 
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
-using Microsoft.AspNetCore.Http;
-using Microsoft.Extensions.DependencyInjection;
 
 using VmSidecar.Configuration;
 using VmSidecar.Health;
@@ -28,21 +23,21 @@ public sealed class ProberTests
     [InlineData(503, "status code was not from [200,400), bad code 503")]
     public async Task Http_is_healthy_from_200_to_399(int status, string? expected)
     {
-        await using WebApplication app = await ServeAsync(http => { http.Response.StatusCode = status; return Task.CompletedTask; });
-        Assert.Equal(expected, await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTP", [])));
+        await using WebApplication app = await HttpDouble.ServeAsync(http => { http.Response.StatusCode = status; return Task.CompletedTask; });
+        Assert.Equal(expected, await ProbeAsync(new HttpProbe("/", HttpDouble.Port(app), null, "HTTP", [])));
     }
 
     [Fact]
     public async Task Http_comes_from_127_0_0_6_with_its_headers_and_query()
     {
         string seen = "";
-        await using WebApplication app = await ServeAsync(http =>
+        await using WebApplication app = await HttpDouble.ServeAsync(http =>
         {
             seen = $"{http.Connection.RemoteIpAddress} {http.Request.Host} {http.Request.Path}{http.Request.QueryString} {http.Request.Headers.UserAgent} {http.Request.Headers["X-A"]} {http.Request.Headers.Connection}";
             return Task.CompletedTask;
         });
 
-        Assert.Null(await ProbeAsync(new HttpProbe("/ready?deep=1", Port(app), null, "http", [new("Host", "app.example"), new("X-A", "1"), new("X-A", "2")])));
+        Assert.Null(await ProbeAsync(new HttpProbe("/ready?deep=1", HttpDouble.Port(app), null, "http", [new("Host", "app.example"), new("X-A", "1"), new("X-A", "2")])));
 
         Assert.Equal("127.0.0.6 app.example /ready?deep=1 istio-probe/1.0 1, 2 close", seen);
     }
@@ -50,13 +45,13 @@ public sealed class ProberTests
     [Fact]
     public async Task Redirects_are_followed_to_their_end()
     {
-        await using WebApplication app = await ServeAsync(http =>
+        await using WebApplication app = await HttpDouble.ServeAsync(http =>
         {
             if (http.Request.Path == "/") { http.Response.Redirect("/end"); }
             else { http.Response.StatusCode = 500; }
             return Task.CompletedTask;
         });
-        Assert.Equal("status code was not from [200,400), bad code 500", await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTP", [])));
+        Assert.Equal("status code was not from [200,400), bad code 500", await ProbeAsync(new HttpProbe("/", HttpDouble.Port(app), null, "HTTP", [])));
     }
 
     /// <summary>Whatever the application says is a failed probe at worst, never the agent's end.</summary>
@@ -77,13 +72,13 @@ public sealed class ProberTests
     [InlineData("http://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/")]
     public async Task A_redirect_to_nowhere_is_a_failed_probe(string location)
     {
-        await using WebApplication app = await ServeAsync(http =>
+        await using WebApplication app = await HttpDouble.ServeAsync(http =>
         {
             http.Response.StatusCode = http.Request.Path == "/" ? 302 : 500;
             http.Response.Headers.Location = location;
             return Task.CompletedTask;
         });
-        Assert.NotNull(await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTP", [])));
+        Assert.NotNull(await ProbeAsync(new HttpProbe("/", HttpDouble.Port(app), null, "HTTP", [])));
     }
 
     [Theory]
@@ -96,8 +91,8 @@ public sealed class ProberTests
     public async Task A_header_that_cannot_be_sent_is_a_failed_probe_at_worst(string name, string value)
     {
         bool smuggled = false;
-        await using WebApplication app = await ServeAsync(http => { smuggled |= http.Request.Headers.ContainsKey("X"); return Task.CompletedTask; });
-        await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTP", [new(name, value)]));
+        await using WebApplication app = await HttpDouble.ServeAsync(http => { smuggled |= http.Request.Headers.ContainsKey("X"); return Task.CompletedTask; });
+        await ProbeAsync(new HttpProbe("/", HttpDouble.Port(app), null, "HTTP", [new(name, value)]));
         Assert.False(smuggled);
     }
 
@@ -115,8 +110,8 @@ public sealed class ProberTests
     [Fact]
     public async Task A_loop_of_redirects_ends()
     {
-        await using WebApplication app = await ServeAsync(http => { http.Response.Redirect("/"); return Task.CompletedTask; });
-        Assert.EndsWith("stopped after 10 redirects", await ProbeAsync(new HttpProbe("/", Port(app), null, "HTTP", [])), StringComparison.Ordinal);
+        await using WebApplication app = await HttpDouble.ServeAsync(http => { http.Response.Redirect("/"); return Task.CompletedTask; });
+        Assert.EndsWith("stopped after 10 redirects", await ProbeAsync(new HttpProbe("/", HttpDouble.Port(app), null, "HTTP", [])), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -185,17 +180,5 @@ public sealed class ProberTests
     {
         using var prober = (HttpProber)Probers.For(Options with { Http = probe }, ipv6Only: false, "", TimeProvider.System)!;
         return await prober.ProbeAsync(CancellationToken.None);
-    }
-
-    private static int Port(WebApplication app) => new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()).Port;
-
-    private static async Task<WebApplication> ServeAsync(RequestDelegate serve)
-    {
-        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(k => k.Listen(IPAddress.Loopback, 0));
-        WebApplication app = builder.Build();
-        app.Run(serve);
-        await app.StartAsync();
-        return app;
     }
 }
