@@ -8,8 +8,11 @@ namespace VmSidecar.Dns;
 /// ports for <see cref="ServicePorts"/>. A host that only routes name (a VirtualService without a service) counts too. Looks at names and types only;
 /// broken messages are left to Envoy to refuse. Thread-safe: two Envoys may overlap for a moment.
 /// </summary>
-internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
+internal sealed class ClusterHosts
 {
+    private readonly IServiceHostSink _sink;
+    private readonly ServicePorts _ports;
+
     // envoy.service.discovery.v3: both kinds of response have their resources in 2; Resource.resource is 2; Any.value is 2
     private const int Resources = 2, ResourceAny = 2, AnyValue = 2, RemovedResources = 6;
     private const int ClusterName = 1, ClusterType = 2;  // envoy.config.cluster.v3.Cluster
@@ -20,7 +23,15 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
     private readonly Dictionary<string, ServiceCluster> _clusters = new(StringComparer.Ordinal); // by cluster; survives a new stream, on which delta may send changes only
     private readonly Dictionary<string, string[]> _routes = new(StringComparer.Ordinal);         // by route configuration; SotW may send some of them only
 
+    private readonly Dictionary<string, ServiceCluster>.AlternateLookup<ReadOnlySpan<char>> _known;
     private bool _clustersAnew, _routesAnew; // the next response stands for all; under the gate
+    private bool _told;                      // the sink has heard from us; under the gate
+
+    public ClusterHosts(IServiceHostSink sink, ServicePorts ports)
+    {
+        (_sink, _ports) = (sink, ports);
+        _known = _clusters.GetAlternateLookup<ReadOnlySpan<char>>();
+    }
 
     /// <summary>Takes a whole DiscoveryResponse (the full state) or DeltaDiscoveryResponse of clusters.</summary>
     public void Observe(bool delta, ReadOnlySpan<byte> response) => Observe(Begin(XdsTypeUrl.Cluster, delta)!, response);
@@ -42,12 +53,17 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
     }
 
     /// <summary>Begins a response that comes field by field; null for a type that tells nothing.</summary>
-    public Observation? Begin(string typeUrl, bool delta) => typeUrl is XdsTypeUrl.Cluster or XdsTypeUrl.Routes ? new(this, typeUrl == XdsTypeUrl.Routes, delta) : null;
-
-    /// <summary>What one response says; nothing counts before <see cref="Commit"/>.</summary>
-    internal sealed class Observation(ClusterHosts hosts, bool routes, bool delta)
+    public Observation? Begin(string typeUrl, bool delta)
     {
-        private readonly HashSet<string> _clusters = new(StringComparer.Ordinal); // every name, of services or not
+        if (typeUrl is not (XdsTypeUrl.Cluster or XdsTypeUrl.Routes)) { return null; }
+        bool routes = typeUrl == XdsTypeUrl.Routes;
+        lock (_gate) { return new Observation(this, routes, delta, anew: routes ? _routesAnew : _clustersAnew); }
+    }
+
+    /// <summary>What one response says; nothing counts before <see cref="Commit"/>. Of a cluster that is known and has not changed nothing is noted: a large push mostly repeats.</summary>
+    internal sealed class Observation(ClusterHosts hosts, bool routes, bool delta, bool anew) // anew: it stands for all, whatever the protocol
+    {
+        private readonly HashSet<string>? _all = delta && !anew ? null : new(StringComparer.Ordinal); // every cluster, of a service or not, where those it does not name are gone
         private readonly List<(string Name, ServiceCluster Cluster)> _services = [];
         private readonly List<(string Name, string[] Hosts)> _routes = [];
         private readonly List<string> _removed = [];
@@ -61,8 +77,14 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
                 _routes.Add(ReadRoutes(body));
                 return;
             }
-            (string name, int type) = ReadCluster(body);
-            _clusters.Add(name);
+            ReadOnlySpan<byte> encoded = ReadCluster(body, out int type);
+            if (hosts.Known(encoded, type) is { } known)
+            {
+                _all?.Add(known);
+                return;
+            }
+            string name = Encoding.UTF8.GetString(encoded);
+            _all?.Add(name);
             if (ServiceCluster.Read(name, type) is { } found) { _services.Add((name, found)); }
         }
 
@@ -74,26 +96,28 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
         {
             lock (hosts._gate)
             {
-                if (routes) { DropRoutes(); } else { DropClusters(); }
-                foreach ((string name, ServiceCluster cluster) in _services) { hosts.Take(name, cluster); }
-                foreach ((string name, string[] named) in _routes) { hosts._routes[name] = named; }
-                hosts.Tell();
+                bool changed = routes ? DropRoutes() : DropClusters();
+                foreach ((string name, ServiceCluster cluster) in _services) { changed |= hosts.Take(name, cluster); }
+                foreach ((string name, string[] named) in _routes) { changed |= hosts.TakeRoutes(name, named); }
+                if (changed || !hosts._told) { hosts.Tell(); }
             }
         }
 
-        private void DropClusters()
+        private bool DropClusters()
         {
-            bool whole = !delta || hosts._clustersAnew;
-            hosts._clustersAnew = false;
-            foreach (string name in whole ? hosts._clusters.Keys.Where(n => !_clusters.Contains(n)).ToList() : _removed) { hosts.Forget(name); }
+            if (anew) { hosts._clustersAnew = false; }
+            bool changed = false;
+            foreach (string name in _all is { } all ? hosts._clusters.Keys.Where(n => !all.Contains(n)).ToList() : _removed) { changed |= hosts.Forget(name); }
+            return changed;
         }
 
-        private void DropRoutes()
+        private bool DropRoutes()
         {
-            if (hosts._routesAnew) { hosts._routes.Clear(); }
-            hosts._routesAnew = false;
-            if (!delta) { return; }
-            foreach (string name in _removed) { hosts._routes.Remove(name); }
+            bool changed = anew && hosts._routes.Count > 0;
+            if (anew) { hosts._routes.Clear(); }
+            if (anew) { hosts._routesAnew = false; }
+            foreach (string name in delta ? _removed : []) { changed |= hosts._routes.Remove(name); }
+            return changed;
         }
     }
 
@@ -110,33 +134,55 @@ internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
 
     private void Tell()
     {
+        _told = true;
         var known = _clusters.Values.Select(c => c.Host).ToHashSet(StringComparer.Ordinal);
         IEnumerable<string> routed = _routes.Values.SelectMany(h => h).Where(h => !known.Contains(h));
-        sink.Accept([.. _clusters.Values.Where(c => c.Suits).Select(c => c.Host).Concat(routed).Distinct(StringComparer.Ordinal)]);
+        _sink.Accept([.. _clusters.Values.Where(c => c.Suits).Select(c => c.Host).Concat(routed).Distinct(StringComparer.Ordinal)]);
     }
 
-    private void Take(string name, ServiceCluster found)
+    /// <summary>The name, when there is such a service, suits, and does not change by this.</summary>
+    private string? Known(ReadOnlySpan<byte> name, int discoveryType)
     {
-        if (!_clusters.ContainsKey(name)) { ports.Add(found.Host, found.Port); }
-        _clusters[name] = found;
+        const int Longest = 512; // bytes; names are host names with a port and a subset
+        if (name.Length > Longest || !ServiceCluster.IsFound(discoveryType)) { return null; }
+        Span<char> text = stackalloc char[Longest];
+        text = text[..Encoding.UTF8.GetChars(name, text)];
+        lock (_gate) { return _known.TryGetValue(text, out string? same, out ServiceCluster cluster) && cluster.Suits ? same : null; }
     }
 
-    private static (string Name, int Type) ReadCluster(ReadOnlySpan<byte> body)
+    private bool Take(string name, ServiceCluster found)
+    {
+        if (!_clusters.TryGetValue(name, out ServiceCluster before)) { _ports.Add(found.Host, found.Port); }
+        else if (before == found) { return false; }
+        _clusters[name] = found;
+        return true;
+    }
+
+    private bool TakeRoutes(string name, string[] hosts)
+    {
+        if (_routes.TryGetValue(name, out string[]? before) && before.SequenceEqual(hosts, StringComparer.Ordinal)) { return false; }
+        _routes[name] = hosts;
+        return true;
+    }
+
+    private static ReadOnlySpan<byte> ReadCluster(ReadOnlySpan<byte> body, out int type)
     {
         var cluster = new ProtoReader(body);
-        string name = "";
-        int type = 0;
+        ReadOnlySpan<byte> name = default;
+        type = 0;
         while (cluster.Next())
         {
-            if (cluster.Is(ClusterName)) { name = Encoding.UTF8.GetString(cluster.Bytes); }
+            if (cluster.Is(ClusterName)) { name = cluster.Bytes; }
             else if (cluster.Number == ClusterType && cluster.Type == ProtoWireType.Varint) { type = (int)Math.Min(cluster.Value, int.MaxValue); }
         }
-        return (name, type);
+        return name;
     }
 
-    private void Forget(string name)
+    private bool Forget(string name)
     {
-        if (_clusters.Remove(name, out ServiceCluster gone)) { ports.Remove(gone.Host, gone.Port); }
+        if (!_clusters.Remove(name, out ServiceCluster gone)) { return false; }
+        _ports.Remove(gone.Host, gone.Port);
+        return true;
     }
 
     private static (string Name, string[] Hosts) ReadRoutes(ReadOnlySpan<byte> body)

@@ -18,8 +18,11 @@ internal readonly record struct ServiceCluster(string Host, ushort Port, bool Su
         string[] parts = name.Split('|');
         if (parts.Length != 4 || parts[0] != "outbound" || !ushort.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out ushort port)) { return null; }
         string host = parts[3].TrimEnd('.').ToLowerInvariant();
-        return new(host, port, discoveryType is StrictDns or LogicalDns or Eds && IsName(host));
+        return new(host, port, IsFound(discoveryType) && IsName(host));
     }
+
+    /// <summary>With this discovery type Envoy finds the endpoints itself. Pure.</summary>
+    public static bool IsFound(int discoveryType) => discoveryType is StrictDns or LogicalDns or Eds;
 
     /// <summary>The host of a route's virtual host, named <c>host:port</c>; null for what names no service (<c>allow_any</c>, wildcards, addresses). Pure.</summary>
     public static string? HostOfRoute(string virtualHost)
