@@ -1,5 +1,7 @@
 using System.Text;
 
+using Microsoft.Win32.SafeHandles;
+
 using VmSidecar.Linux.Files;
 using VmSidecar.Wire.Protobuf;
 
@@ -101,12 +103,13 @@ internal sealed class JournalCompaction : IFieldVisitor
     private IEnumerable<ReadOnlyMemory<byte>> Pieces(FileStream journal)
     {
         byte[] buffer = new byte[Buffer];
+        SafeFileHandle file = journal.SafeFileHandle; // asking for it costs a system call
         foreach ((string name, (long offset, int size)) in _anys)
         {
             yield return Before(name, size);
             for (int done = 0; done < size;)
             {
-                int read = RandomAccess.Read(journal.SafeFileHandle, buffer.AsSpan(0, Math.Min(buffer.Length, size - done)), offset + done);
+                int read = RandomAccess.Read(file, buffer.AsSpan(0, Math.Min(buffer.Length, size - done)), offset + done);
                 if (read == 0) { throw new EndOfStreamException("the journal became shorter while it was read"); }
                 yield return buffer.AsMemory(0, read);
                 done += read;

@@ -25,6 +25,27 @@ public sealed class AtomicFileTests : IDisposable
     }
 
     [Fact]
+    public async Task Pieces_of_any_size_follow_each_other()
+    {
+        string path = Path.Combine(_folder.FullName, "journal");
+        byte[] all = new byte[400_000], piece = new byte[100_000];
+        new Random(1).NextBytes(all);
+        IEnumerable<ReadOnlyMemory<byte>> Pieces() // one is valid until the next is asked for
+        {
+            for (int at = 0, size = 1; at < all.Length; at += size, size = (size * 7 % 70_001) + 1)
+            {
+                size = Math.Min(size, all.Length - at);
+                all.AsSpan(at, size).CopyTo(piece);
+                yield return piece.AsMemory(0, size);
+            }
+        }
+
+        await AtomicFile.WriteAsync(path, Pieces(), UnixFileMode.UserRead, TestContext.Current.CancellationToken);
+
+        Assert.Equal(all, await File.ReadAllBytesAsync(path, TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
     public async Task An_old_file_of_a_wider_mode_is_replaced_and_nothing_else_is_left()
     {
         string path = Path.Combine(_folder.FullName, "state");
