@@ -65,7 +65,7 @@ internal sealed partial class XdsSession
                 if (passed == length) { break; }
                 if (kept is null) { pieces.Clear(); } else { kept.Passed(); }
                 PieceList room = kept?.Now ?? pieces;
-                fresh = await istiod.ReadPieceAsync(room.Room(), stop);
+                fresh = await FillAsync(istiod, room.Room(), length - passed, stop);
                 if (fresh == 0) { return SessionEnd.ByIstiod(istiod.Status, istiod.EndedGracefully); }
                 room.Advance(fresh);
             }
@@ -80,6 +80,19 @@ internal sealed partial class XdsSession
         }
         if (kept is not null) { context.Keeper.Delivered(watch.Envelope, kept); }
         return null;
+    }
+
+    /// <summary>Fills the buffer, or as much of it as the message is still long; 0 when the stream ends before. Half a message is of no use to Envoy, and every piece costs it and us a turn.</summary>
+    private static async ValueTask<int> FillAsync(IGrpcClientCall istiod, Memory<byte> room, int missing, CancellationToken stop)
+    {
+        int filled = 0;
+        for (int most = Math.Min(room.Length, missing); filled < most;)
+        {
+            int read = await istiod.ReadPieceAsync(room[filled..most], stop);
+            if (read == 0) { return 0; }
+            filled += read;
+        }
+        return filled;
     }
 
     /// <summary>Mended resource by resource while it arrives; its new length is known at the end, so it goes on then.</summary>
