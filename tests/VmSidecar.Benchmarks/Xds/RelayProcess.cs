@@ -5,6 +5,8 @@ namespace VmSidecar.Benchmarks.Xds;
 /// <summary>The relay's process, seen from the driver. Dispose ends it.</summary>
 internal sealed class RelayProcess : IAsyncDisposable
 {
+    private const int Calm = 25; // readings, 60 ms apart: what was accepted is written a second later
+
     private readonly Process _process;
 
     private RelayProcess(Process process, string socket) => (_process, Socket) = (process, socket);
@@ -37,7 +39,7 @@ internal sealed class RelayProcess : IAsyncDisposable
     public async Task QuietAsync()
     {
         string last = "";
-        for (int same = 0; same < 4;)
+        for (int same = 0; same < Calm;)
         {
             string[] fields = (await File.ReadAllTextAsync($"/proc/{_process.Id}/stat")).Split(' ');
             string cpu = fields[13] + " " + fields[14];
