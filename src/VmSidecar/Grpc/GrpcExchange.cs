@@ -1,3 +1,4 @@
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 
@@ -9,7 +10,7 @@ namespace VmSidecar.Grpc;
 /// Turns one HTTP/2 request into one gRPC call: (1) refuse what is not gRPC, (2) find the handler, (3) run it under the client's
 /// deadline, (4) write its status as trailers, or as headers when no message was sent. Owned by <see cref="GrpcServer"/>.
 /// </summary>
-internal sealed partial class GrpcExchange(GrpcServerOptions options, IReadOnlyDictionary<string, GrpcHandler> methods, ILogger log, CancellationToken stopping)
+internal sealed partial class GrpcExchange(GrpcServerOptions options, IReadOnlyDictionary<string, GrpcHandler> methods, ReceiveBudgets budgets, ILogger log, CancellationToken stopping)
 {
     public async Task RunAsync(HttpContext http)
     {
@@ -24,14 +25,23 @@ internal sealed partial class GrpcExchange(GrpcServerOptions options, IReadOnlyD
             http.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;
             return;
         }
-        using var call = new GrpcServerCall(http, options.MaxReceiveOf.GetValueOrDefault(http.Request.Path.Value ?? "", options.MaxReceive));
+        ReceiveBudget budget = budgets.Of(http.Features.Get<IConnectionSocketFeature>()?.Socket);
+        using var call = new GrpcServerCall(http, options.MaxReceiveOf.GetValueOrDefault(http.Request.Path.Value ?? "", options.MaxReceive), budget);
         if (!methods.TryGetValue(call.Method, out GrpcHandler? handler)) // 2
         {
             WriteStatus(http, new GrpcStatus(GrpcStatusCode.Unimplemented, $"unknown method {call.Method}"));
             return;
         }
-        GrpcStatus status = await ServeAsync(http, call, handler); // 3
+        GrpcStatus status = await ServeAsync(http, call, handler, budget); // 3
         if (!http.RequestAborted.IsCancellationRequested && !call.IsAbandoned) { WriteStatus(http, status); } // 4
+    }
+
+    private async Task<GrpcStatus> ServeAsync(HttpContext http, GrpcServerCall call, GrpcHandler handler, ReceiveBudget budget)
+    {
+        try { budget.Take(ReceiveBudget.PerCall); }
+        catch (GrpcException e) { return e.Status; }
+        try { return await ServeAsync(http, call, handler); }
+        finally { budget.Return(ReceiveBudget.PerCall); }
     }
 
     private async Task<GrpcStatus> ServeAsync(HttpContext http, GrpcServerCall call, GrpcHandler handler)

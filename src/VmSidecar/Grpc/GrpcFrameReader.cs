@@ -8,9 +8,9 @@ namespace VmSidecar.Grpc;
 /// <summary>
 /// Cuts one half of a call into messages: whole (<see cref="ReadAsync"/>), or as they arrive (<see cref="BeginAsync"/>, then <see cref="ReadPieceAsync"/>
 /// until its length is there). One per direction; one read at a time. Its state survives a cancelled read, so the next one goes on
-/// where it stopped. Throws <see cref="GrpcException"/> for a frame that may not be taken.
+/// where it stopped. Throws <see cref="GrpcException"/> for a frame that may not be taken. What it gathers comes out of the budget, if there is one, until the message is disposed.
 /// </summary>
-internal sealed class GrpcFrameReader(Stream source, int maxReceive, GrpcStatusCode compressedCode, string? encoding) : IDisposable
+internal sealed class GrpcFrameReader(Stream source, int maxReceive, GrpcStatusCode compressedCode, string? encoding, ReceiveBudget? budget = null) : IDisposable
 {
     private readonly byte[] _prefix = new byte[GrpcFrame.PrefixLength];
     private int _prefixLength;
@@ -18,18 +18,22 @@ internal sealed class GrpcFrameReader(Stream source, int maxReceive, GrpcStatusC
     private int _received; // bytes of it handed out or gathered
     private byte[]? _small;
     private PieceList? _large; // a peer that announces 200 MiB gets one block before it has sent any of it
+    private long _paid;        // taken from the budget for the message that is gathered
 
     /// <summary>The next message, or the one begun, whole; null at the end of the stream between two messages.</summary>
     public async ValueTask<GrpcMessage?> ReadAsync(CancellationToken stop)
     {
         if (await BeginAsync(stop) < 0) { return null; }
         if (_expected > NativeBlock.Size) { return await ReadLargeAsync(stop); }
-        _small ??= ArrayPool<byte>.Shared.Rent(Math.Max(_expected, 1));
+        if (_small is null)
+        {
+            Pay(ReceiveBudget.PerMessage + _expected);
+            _small = ArrayPool<byte>.Shared.Rent(Math.Max(_expected, 1));
+        }
         while (_received < _expected) { await ReadPieceAsync(_small.AsMemory(_received), stop); }
         var message = new GrpcMessage(_small, _expected);
         _small = null;
-        _prefixLength = 0;
-        return message;
+        return Done(message);
     }
 
     /// <summary>The length of the next message, or of the one begun; -1 at the end of the stream between two messages.</summary>
@@ -65,16 +69,33 @@ internal sealed class GrpcFrameReader(Stream source, int maxReceive, GrpcStatusC
             _small = null;
             ArrayPool<byte>.Shared.Return(small);
         }
+        budget?.Return(Interlocked.Exchange(ref _paid, 0));
     }
 
     private async ValueTask<GrpcMessage> ReadLargeAsync(CancellationToken stop)
     {
         _large ??= new PieceList();
-        while (_received < _expected) { _large.Advance(await ReadPieceAsync(_large.Room(), stop)); }
+        while (_received < _expected)
+        {
+            if (_large.Length == _paid) { Pay(NativeBlock.Size); } // the next block
+            _large.Advance(await ReadPieceAsync(_large.Room(), stop));
+        }
         var message = new GrpcMessage(_large);
         _large = null;
+        return Done(message);
+    }
+
+    private GrpcMessage Done(GrpcMessage message)
+    {
+        if (budget is not null) { message.ReturnTo(budget, Interlocked.Exchange(ref _paid, 0)); }
         _prefixLength = 0;
         return message;
+    }
+
+    private void Pay(long bytes)
+    {
+        budget?.Take(bytes);
+        _paid += bytes;
     }
 
     private void Begin()

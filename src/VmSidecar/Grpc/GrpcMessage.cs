@@ -13,6 +13,8 @@ internal sealed class GrpcMessage : IPieces
     private byte[]? _array;
     private PieceList? _pieces;
     private MappedMemory? _joined;
+    private ReceiveBudget? _budget;
+    private long _paid;
 
     /// <summary>Takes a pooled array over.</summary>
     public GrpcMessage(byte[] rented, int length) => (_array, Length) = (rented, length);
@@ -46,8 +48,12 @@ internal sealed class GrpcMessage : IPieces
         return new GrpcMessage(rented, bytes.Length);
     }
 
+    /// <summary>What it has cost goes back to the budget with it.</summary>
+    public void ReturnTo(ReceiveBudget budget, long paid) => (_budget, _paid) = (budget, paid);
+
     public void Dispose()
     {
+        Interlocked.Exchange(ref _budget, null)?.Return(_paid);
         Interlocked.Exchange(ref _pieces, null)?.Dispose();
         Interlocked.Exchange(ref _joined, null)?.Free();
         if (Interlocked.Exchange(ref _array, null) is { } array) { ArrayPool<byte>.Shared.Return(array); }
@@ -58,14 +64,8 @@ internal sealed class GrpcMessage : IPieces
     {
         if (Length == 0) { return Memory<byte>.Empty; }
         var whole = new MappedMemory(Length);
-        int at = 0;
-        foreach (ReadOnlyMemory<byte> piece in pieces.Pieces)
-        {
-            piece.Span.CopyTo(whole.GetSpan()[at..]);
-            at += piece.Length;
-        }
+        pieces.MoveTo(whole.GetSpan());
         (_joined, _pieces) = (whole, null);
-        pieces.Dispose();
         return whole.Memory;
     }
 }

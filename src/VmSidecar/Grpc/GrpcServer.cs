@@ -42,6 +42,9 @@ internal sealed record GrpcServerOptions(
     /// <summary>Smaller limits than <see cref="MaxReceive"/>, bytes, by path of the method.</summary>
     public IReadOnlyDictionary<string, int> MaxReceiveOf { get; init; } = new Dictionary<string, int>();
 
+    /// <summary>What all clients of <see cref="UnixSocket"/> of one sort (<see cref="ReceiveBudgets"/>) may hold in requests beside one of <see cref="MaxReceive"/>, bytes.</summary>
+    public int Beside { get; init; } = 64 * 1024 * 1024;
+
     /// <summary>Where the unix socket comes from, when the agent before this one in the process has left it, and where it is noted for the next one.</summary>
     public ListeningSockets Sockets { get; init; } = new();
 
@@ -54,9 +57,13 @@ internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<
 {
     private readonly CancellationTokenSource _stopping = new();
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly ReceiveBudgets _budgets = new(options.UnixSocket is null ? long.MaxValue : (long)options.MaxReceive + options.Beside);
     private WebApplication? _app;
 
     public string Name => options.Name;
+
+    /// <summary>Bytes that clients hold in requests and calls now.</summary>
+    public long Held => _budgets.Held;
 
     /// <summary>The TCP address really bound (port 0 resolved); null on a unix socket or before start.</summary>
     public IPEndPoint? Bound { get; private set; }
@@ -76,7 +83,7 @@ internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<
         });
         builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(Configure);
         _app = builder.Build();
-        var exchange = new GrpcExchange(options, methods, log, _stopping.Token);
+        var exchange = new GrpcExchange(options, methods, _budgets, log, _stopping.Token);
         _app.Run(exchange.RunAsync);
         try { await _app.StartAsync(startup); }
         catch (IOException e) { throw CannotListen(e); }

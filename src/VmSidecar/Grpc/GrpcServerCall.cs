@@ -11,14 +11,14 @@ using VmSidecar.Wire.Grpc;
 namespace VmSidecar.Grpc;
 
 /// <summary>The server's side of one call over one Kestrel request. Response headers leave with the first message or the status. Owned by <see cref="GrpcServer"/>.</summary>
-internal sealed class GrpcServerCall(HttpContext http, int maxReceive) : IGrpcServerCall, IDisposable
+internal sealed class GrpcServerCall(HttpContext http, int maxReceive, ReceiveBudget budget) : IGrpcServerCall, IDisposable
 {
     // A large message goes out in pieces, each awaited, so that a slow client holds one piece and not the message.
     private const int Piece = 256 * 1024;
 
     private int _owed; // bytes of the message begun that have not been handed to Kestrel
 
-    private readonly GrpcFrameReader _reader = new(http.Request.Body, maxReceive, GrpcStatusCode.Unimplemented, http.Request.Headers[GrpcMetadata.Encoding]);
+    private readonly GrpcFrameReader _reader = new(http.Request.Body, maxReceive, GrpcStatusCode.Unimplemented, http.Request.Headers[GrpcMetadata.Encoding], budget);
 
     public string Method => http.Request.Path.Value ?? "";
 

@@ -67,6 +67,19 @@ internal sealed class PieceList : IDisposable
     /// <summary>Gives the content away as a message; the list is empty afterwards.</summary>
     public GrpcMessage Move() => new(Take());
 
+    /// <summary>Copies the content out and frees each block once it is copied, so that the memory holds it once; the list is empty afterwards.</summary>
+    public void MoveTo(Span<byte> destination)
+    {
+        for (int i = 0; i < _blocks.Count; i++)
+        {
+            Span<byte> block = _blocks[i].GetSpan()[..(i == _blocks.Count - 1 ? _inLast : NativeBlock.Size)];
+            block.CopyTo(destination);
+            destination = destination[block.Length..];
+            _blocks[i].Free();
+        }
+        (_blocks, _inLast) = ([], 0);
+    }
+
     public void Dispose()
     {
         foreach (NativeBlock block in _blocks) { block.Free(); }

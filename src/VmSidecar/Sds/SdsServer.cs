@@ -13,6 +13,7 @@ namespace VmSidecar.Sds;
 /// <summary>Serves secrets to Envoy on unix sockets: the path of newer bootstraps and that of 1.10. Owns the sockets; each call is a <see cref="SecretSession"/>. Envoy's first question goes here.</summary>
 internal sealed class SdsServer : IComponent, IReplaceable, IDisposable
 {
+    private const int LargestRequest = 4 * 1024 * 1024; // bytes; a node and some names
     private const string Service = "/envoy.service.secret.v3.SecretDiscoveryService/";
 
     private readonly SecretCatalog _catalog;
@@ -46,7 +47,7 @@ internal sealed class SdsServer : IComponent, IReplaceable, IDisposable
             [Service + "DeltaSecrets"] = (call, aborted) => ServeAsync(call, context => new DeltaDialect(context), aborted),
             [Service + "FetchSecrets"] = (_, _) => Task.FromResult(new GrpcStatus(GrpcStatusCode.Unimplemented, "FetchSecrets not implemented")),
         };
-        _servers = [.. options.Sockets.Select(path => new GrpcServer(GrpcServerOptions.OnSocket("sds", path) with { AllowsUser = Allows, Sockets = sockets ?? new() }, methods, use.Logs.CreateLogger("sds")))];
+        _servers = [.. options.Sockets.Select(path => new GrpcServer(GrpcServerOptions.OnSocket("sds", path) with { MaxReceive = LargestRequest, AllowsUser = Allows, Sockets = sockets ?? new() }, methods, use.Logs.CreateLogger("sds")))];
     }
 
     public string Name => "sds";

@@ -68,6 +68,7 @@ internal sealed class XdsProxy : IComponent, IReplaceable
                 [XdsMessages.DeltaMethod] = (call, aborted) => ServeAsync(call, delta: true, aborted),
             },
             log);
+        metrics.Observe("xds_held_request_bytes", "What clients of the xDS socket make the agent hold: requests not read to their end or not yet sent to istiod, and open calls", () => _server.Held);
     }
 
     public string Name => "xds";
