@@ -14,7 +14,7 @@ internal sealed class SpilledPieces : IPieces
     /// <summary>Bytes that move at once.</summary>
     public const int Chunk = 4 * NativeBlock.Size;
 
-    private const int Behind = 8; // chunks
+    private const int Behind = 4; // chunks; as many may be on their way
 
     private readonly SpillDisk _disk;
     private readonly int _chunk;
@@ -52,7 +52,7 @@ internal sealed class SpilledPieces : IPieces
 
     public Task Ready => _writing;
 
-    /// <summary>Ends when the disk has caught up: at once unless eight chunks wait in memory. For one who can wait.</summary>
+    /// <summary>Ends when the disk has caught up: at once unless four chunks wait in memory. For one who can wait.</summary>
     public Task Caught => _now.Length > Behind * _chunk ? _writing : Task.CompletedTask;
 
     public IEnumerable<ReadOnlyMemory<byte>> Pieces
