@@ -3,6 +3,11 @@ using VmSidecar.Benchmarks.Iptables;
 using VmSidecar.Benchmarks.Sds;
 using VmSidecar.Benchmarks.Xds;
 
+if (args is ["xds-relay" or "dns-serve" or "dns-silent" or "dns-swap" or "sds-serve", ..])
+{
+    AppContext.SetData("System.Threading.ThreadPool.UnfairSemaphoreSpinLimit", 0); // the agent's code, as its project has it; who drives it stays as .NET makes it
+}
+
 // One verb per measurement: the first argument names it, the rest are its own.
 return args switch
 {

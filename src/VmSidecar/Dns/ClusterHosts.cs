@@ -6,12 +6,10 @@ namespace VmSidecar.Dns;
 /// <summary>
 /// Reads CDS and RDS responses on their way to Envoy for the hosts they name and keeps the set current, for <see cref="IServiceHostSink"/>, and the
 /// ports for <see cref="ServicePorts"/>. A host that only routes name (a VirtualService without a service) counts too. Looks at names and types only;
-/// broken messages are left to Envoy to refuse. Thread-safe: two Envoys may overlap for a moment.
+/// broken messages are left to Envoy to refuse. Any thread; responses come one after the other, as there is one stream to istiod.
 /// </summary>
-internal sealed class ClusterHosts
+internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
 {
-    private readonly IServiceHostSink _sink;
-    private readonly ServicePorts _ports;
 
     // envoy.service.discovery.v3: both kinds of response have their resources in 2; Resource.resource is 2; Any.value is 2
     private const int Resources = 2, ResourceAny = 2, AnyValue = 2, RemovedResources = 6;
@@ -23,15 +21,8 @@ internal sealed class ClusterHosts
     private readonly Dictionary<string, ServiceCluster> _clusters = new(StringComparer.Ordinal); // by cluster; survives a new stream, on which delta may send changes only
     private readonly Dictionary<string, string[]> _routes = new(StringComparer.Ordinal);         // by route configuration; SotW may send some of them only
 
-    private readonly Dictionary<string, ServiceCluster>.AlternateLookup<ReadOnlySpan<char>> _known;
     private bool _clustersAnew, _routesAnew; // the next response stands for all; under the gate
     private bool _told;                      // the sink has heard from us; under the gate
-
-    public ClusterHosts(IServiceHostSink sink, ServicePorts ports)
-    {
-        (_sink, _ports) = (sink, ports);
-        _known = _clusters.GetAlternateLookup<ReadOnlySpan<char>>();
-    }
 
     /// <summary>Takes a whole DiscoveryResponse (the full state) or DeltaDiscoveryResponse of clusters.</summary>
     public void Observe(bool delta, ReadOnlySpan<byte> response) => Observe(Begin(XdsTypeUrl.Cluster, delta)!, response);
@@ -60,7 +51,7 @@ internal sealed class ClusterHosts
         lock (_gate) { return new Observation(this, routes, delta, anew: routes ? _routesAnew : _clustersAnew); }
     }
 
-    /// <summary>What one response says; nothing counts before <see cref="Commit"/>. Of a cluster that is known and has not changed nothing is noted: a large push mostly repeats.</summary>
+    /// <summary>What one response says; nothing counts before <see cref="Commit"/>. Of a known cluster that can have a virtual IP and has not changed nothing is noted: a large push mostly repeats.</summary>
     internal sealed class Observation(ClusterHosts hosts, bool routes, bool delta, bool anew) // anew: it stands for all, whatever the protocol
     {
         private readonly HashSet<string>? _all = delta && !anew ? null : new(StringComparer.Ordinal); // every cluster, of a service or not, where those it does not name are gone
@@ -114,8 +105,11 @@ internal sealed class ClusterHosts
         private bool DropRoutes()
         {
             bool changed = anew && hosts._routes.Count > 0;
-            if (anew) { hosts._routes.Clear(); }
-            if (anew) { hosts._routesAnew = false; }
+            if (anew)
+            {
+                hosts._routes.Clear();
+                hosts._routesAnew = false;
+            }
             foreach (string name in delta ? _removed : []) { changed |= hosts._routes.Remove(name); }
             return changed;
         }
@@ -137,7 +131,7 @@ internal sealed class ClusterHosts
         _told = true;
         var known = _clusters.Values.Select(c => c.Host).ToHashSet(StringComparer.Ordinal);
         IEnumerable<string> routed = _routes.Values.SelectMany(h => h).Where(h => !known.Contains(h));
-        _sink.Accept([.. _clusters.Values.Where(c => c.Suits).Select(c => c.Host).Concat(routed).Distinct(StringComparer.Ordinal)]);
+        sink.Accept([.. _clusters.Values.Where(c => c.Suits).Select(c => c.Host).Concat(routed).Distinct(StringComparer.Ordinal)]);
     }
 
     /// <summary>The name, when there is such a service, suits, and does not change by this.</summary>
@@ -147,12 +141,12 @@ internal sealed class ClusterHosts
         if (name.Length > Longest || !ServiceCluster.IsFound(discoveryType)) { return null; }
         Span<char> text = stackalloc char[Longest];
         text = text[..Encoding.UTF8.GetChars(name, text)];
-        lock (_gate) { return _known.TryGetValue(text, out string? same, out ServiceCluster cluster) && cluster.Suits ? same : null; }
+        lock (_gate) { return _clusters.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(text, out string? same, out ServiceCluster cluster) && cluster.Suits ? same : null; }
     }
 
     private bool Take(string name, ServiceCluster found)
     {
-        if (!_clusters.TryGetValue(name, out ServiceCluster before)) { _ports.Add(found.Host, found.Port); }
+        if (!_clusters.TryGetValue(name, out ServiceCluster before)) { ports.Add(found.Host, found.Port); }
         else if (before == found) { return false; }
         _clusters[name] = found;
         return true;
@@ -181,7 +175,7 @@ internal sealed class ClusterHosts
     private bool Forget(string name)
     {
         if (!_clusters.Remove(name, out ServiceCluster gone)) { return false; }
-        _ports.Remove(gone.Host, gone.Port);
+        ports.Remove(gone.Host, gone.Port);
         return true;
     }
 

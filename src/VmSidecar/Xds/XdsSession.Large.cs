@@ -4,8 +4,8 @@ using VmSidecar.Wire.Protobuf;
 namespace VmSidecar.Xds;
 
 /// <summary>
-/// Large responses, passed on while they arrive. Stages: (1) the first bytes show the type, hence what happens to it; (2) watched by a scanner, pieces go
-/// to Envoy as they come, or, where resources are mended, into the mended message; (3) before the last piece goes the envelope must be
+/// Large responses, passed on while they arrive. Stages: (1) the first bytes show the type, hence what happens to it; (2) watched by a scanner, blocks go
+/// to Envoy as they fill, or, where resources are mended, into the mended message; (3) before the last piece goes the envelope must be
 /// whole and of the type guessed, or Envoy's stream is reset: half a message is never completed by anything else.
 /// </summary>
 internal sealed partial class XdsSession
@@ -43,7 +43,7 @@ internal sealed partial class XdsSession
         return null;
     }
 
-    /// <summary>Unchanged: each piece goes on at once.</summary>
+    /// <summary>Unchanged: each block goes on as soon as it is full.</summary>
     private async ValueTask<SessionEnd?> PassAsync(IGrpcClientCall istiod, PieceList pieces, ResponseWatch watch, string type, int length, CancellationToken stop)
     {
         bool keep = Keeps && context.Keeper.Wants(type, length), whole = false;

@@ -69,7 +69,7 @@ internal static class RelayBenchmark
         double a = Median(straightTimes), b = Median(throughTimes), megabytes = push.Length / 1e6;
         Line($"push of {megabytes:0.0} MB, {Clusters} clusters, {what}: median of {rounds}");
         Line($"  direct {a:0} ms (best {straightTimes.Min():0}), through the relay {b:0} ms (best {throughTimes.Min():0}): added {100 * (b - a) / a:0} % (best to best {100 * (throughTimes.Min() - straightTimes.Min()) / straightTimes.Min():0} %)");
-        Line($"  CPU: both ends direct {Median(straightCpu):0} ms, with the relay between {Median(endsCpu):0} ms; the relay {relayCpu.Average():0} ms, and {keepCpu.Average():0} ms later to keep it for an offline start");
+        Line($"  CPU: both ends direct {Median(straightCpu):0} ms, with the relay between {Median(endsCpu):0} ms; the relay {relayCpu.Average():0} ms on average, and {keepCpu.Average():0} ms later to keep it for an offline start");
         Line($"  relay's memory: {before.ResidentKb / 1e3:0} MB before, peak {after.PeakKb / 1e3:0} MB = {after.PeakKb / 1e3 / megabytes:0.00} x the message, now {after.ResidentKb / 1e3:0} MB");
     }
 

@@ -26,7 +26,6 @@ internal static class RelayProgram
 {
     public static async Task<int> RunAsync(string[] args)
     {
-        AppContext.SetData("System.Threading.ThreadPool.UnfairSemaphoreSpinLimit", 0); // as the agent's project has it; the two ends stay as .NET makes them
         string socket = args[0], istiod = args[1], roots = args[2], state = args[3];
         var node = new NodeOptions("sidecar~10.0.0.1~vm.ns~ns.svc.cluster.local", "vm", "", "", "", new JsonObject { ["NAMESPACE"] = "ns" }, ["10.0.0.1"]);
         var options = new XdsOptions { Socket = socket, DiscoveryAddress = istiod, StateDirectory = state, Node = node, SubscribeNames = false, Delta = true };

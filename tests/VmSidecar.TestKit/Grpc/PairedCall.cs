@@ -49,6 +49,9 @@ internal sealed class PairedCall
     /// <summary>Runs before each piece the client gets of a message it reads in pieces.</summary>
     public Func<Task> BeforePiece { get; set; } = () => Task.CompletedTask;
 
+    /// <summary>In how many pieces the server has sent what it sent in pieces.</summary>
+    public int PiecesSent { get; private set; }
+
     /// <summary>The server says that it closes the connection in order.</summary>
     public void Leave() => _leaving.TrySetResult();
 
@@ -191,6 +194,7 @@ internal sealed class PairedCall
         {
             piece.Span.CopyTo(_message.AsSpan(_filled));
             _filled += piece.Length;
+            call.PiecesSent++;
             if (_filled == _message.Length && _filled > 0) { await SendWholeAsync(_message, stop); }
         }
 

@@ -47,6 +47,21 @@ public sealed class ClusterHostsTests
     }
 
     [Fact]
+    public void A_known_cluster_costs_no_memory()
+    {
+        byte[] response = Delta("outbound|80||a.example.net", 3);
+        var clusters = new ClusterHosts(new Hosts(), new ServicePorts());
+        clusters.Observe(delta: true, response);
+        ReadOnlySpan<byte> resource = response.AsSpan(2);
+        Assert.Equal(response.Length - 2, response[1]); // tag and length before it
+        ClusterHosts.Observation seen = clusters.Begin(XdsTypeUrl.Cluster, delta: true)!;
+        seen.Resource(resource);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 1000; i++) { seen.Resource(resource); }
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+    }
+
+    [Fact]
     public void A_stream_of_an_Envoy_that_holds_nothing_begins_anew()
     {
         var sink = new Hosts();

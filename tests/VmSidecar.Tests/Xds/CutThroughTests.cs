@@ -51,6 +51,17 @@ public sealed class CutThroughTests
     }
 
     [Theory, InlineData(false), InlineData(true)]
+    public async Task It_goes_on_in_full_blocks_however_it_comes(bool delta)
+    {
+        await using var bench = new RelayBench(delta, names: false);
+        (PairedCall envoy, PairedCall istiod) = await OpenAsync(bench, delta);
+        byte[] response = Talk.Response(delta, XdsTypeUrl.Endpoints, "n1", new byte[3 * NativeBlock.Size]);
+        await istiod.Server.SayAsync(response);
+        Assert.Equal(response, await envoy.Client.ReadBytesAsync());
+        Assert.InRange(envoy.PiecesSent, 4, 5); // the first, which showed the type, then blocks
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
     public async Task Clusters_are_mended_while_they_arrive_as_they_are_when_whole(bool delta)
     {
         byte[] response = Talk.Response(delta, XdsTypeUrl.Cluster, "n1", [.. Enumerable.Range(0, 50).Select(i => Cluster(i, i % 3 != 0))]);
