@@ -25,6 +25,7 @@ internal static class AtomicFile
         try
         {
             await WriteTemporaryAsync(temporary, pieces, gathered, mode, cancel);
+            cancel.ThrowIfCancellationRequested(); // the disk may have taken long
             File.Move(temporary, full, overwrite: true);
         }
         catch

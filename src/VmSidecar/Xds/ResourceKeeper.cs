@@ -35,7 +35,11 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     private TaskCompletionSource _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); // too much is held to wait longer; written under the gate
     private readonly JournalContinuity _continuity = new(); // under the gate
     private readonly Dictionary<string, long> _compacted = new(StringComparer.Ordinal); // length after the last compaction, by file; the one loop's
+    private readonly CancellationTokenSource _abandoned = new();
     private bool _complained;
+
+    /// <summary>Where it is kept.</summary>
+    public string Folder => _folder;
 
     /// <summary>Written by the relay: a joint stream is up, so what is kept is current.</summary>
     public bool IsLive { get; set; }
@@ -131,10 +135,10 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             Task<bool> more = _accepted.Reader.WaitToReadAsync(stop).AsTask();
             while (true) // ends by cancellation only
             {
-                await EitherAsync(more, SeenEvery, stop);
+                await KeeperWaits.EitherAsync(more, SeenEvery, time, stop);
                 if (more.IsCompleted)
                 {
-                    await EitherAsync(_pressing.Task, Calm, stop);
+                    await KeeperWaits.EitherAsync(_pressing.Task, Calm, time, stop);
                     await WriteAllAsync();
                     more = _accepted.Reader.WaitToReadAsync(stop).AsTask();
                 }
@@ -142,9 +146,17 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested) { }
-        await WriteAllAsync();
-        if (IsLive) { await TryAsync(SeenAsync); }
+        await Task.Yield(); // whoever stops is not to be the one whom the disk holds
+        try
+        {
+            await WriteAllAsync();
+            if (IsLive) { await TryAsync(SeenAsync); }
+        }
+        catch (OperationCanceledException) when (_abandoned.IsCancellationRequested) { }
     }
+
+    /// <summary>Nothing more is written: a disk that answers late must not touch what somebody else has written since.</summary>
+    public void Abandon() => _abandoned.Cancel();
 
     /// <summary>What is kept, with the time it was last known good; null when there is nothing, it is too old, or it is damaged.</summary>
     public OfflineResources? Load(TimeSpan maxAge)
@@ -175,35 +187,13 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     }
 
     /// <summary>What is on disk now, for the debug pages. While a journal is written its last record may be missing.</summary>
-    public IReadOnlyDictionary<string, KeptResources> Peek()
-    {
-        Dictionary<string, KeptResources> all = new(StringComparer.Ordinal);
-        foreach (string type in Kept)
-        {
-            try
-            {
-                if (File.Exists(FileOf(type)) && KeptResources.Read(type, File.ReadAllBytes(FileOf(type)), out KeptResources kept) != JournalEnd.Damaged) { all[type] = kept; }
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                continue; // compacted or deleted meanwhile
-            }
-        }
-        return all;
-    }
+    public IReadOnlyDictionary<string, KeptResources> Peek() => KeptFolder.Peek(_folder, Kept);
 
     public void Dispose()
     {
         Forget();
         while (_accepted.Reader.TryRead(out Held? held)) { held.Message.Dispose(); }
-    }
-
-    private async Task EitherAsync(Task moved, TimeSpan atMost, CancellationToken stop)
-    {
-        using var timer = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        await Task.WhenAny(moved, Task.Delay(atMost, time, timer.Token));
-        await timer.CancelAsync();
-        stop.ThrowIfCancellationRequested();
+        _abandoned.Dispose();
     }
 
     private async Task WriteAllAsync()
@@ -215,6 +205,15 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
             while (_accepted.Reader.TryRead(out Held? held)) { accepted.Add(held); }
             bases = Kept.ToDictionary(t => t, _continuity.Bases, StringComparer.Ordinal);
         }
+        try { await WriteAllAsync(accepted, bases); }
+        finally
+        {
+            lock (_gate) { foreach (Held held in accepted) { Drop(held); } }
+        }
+    }
+
+    private async Task WriteAllAsync(List<Held> accepted, Dictionary<string, int> bases)
+    {
         List<string> unwritten = [];
         foreach (IGrouping<string, Held> type in accepted.GroupBy(h => h.Response.TypeUrl))
         {
@@ -229,7 +228,6 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         {
             foreach (string type in unwritten) { _continuity.Unwritten(type, bases[type]); }
             broken = [.. _continuity.Broken.Union(unwritten)];
-            foreach (Held held in accepted) { Drop(held); }
             if (_pressing.Task.IsCompleted) { _pressing = new(TaskCreationOptions.RunContinuationsAsynchronously); }
         }
         foreach (string file in broken.Select(FileOf).Where(File.Exists)) { await TryAsync(() => { File.Delete(file); return Task.CompletedTask; }); }
@@ -241,10 +239,10 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     {
         Directory.CreateDirectory(_folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         string file = FileOf(typeUrl);
-        foreach (Held held in responses) { await held.Message.Ready; }
+        foreach (Held held in responses) { await held.Message.Ready.WaitAsync(_abandoned.Token); }
         if (responses[0].IsBase)
         {
-            await AtomicFile.WriteAsync(file, Record(responses[0]), Private, CancellationToken.None);
+            await AtomicFile.WriteAsync(file, Record(responses[0]), Private, _abandoned.Token);
             _compacted[file] = responses[0].Message.Length;
             responses.RemoveAt(0);
             if (responses.Count == 0) { return true; }
@@ -252,10 +250,10 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         else if (!File.Exists(file)) { return false; }
         await using (var journal = new FileStream(file, FileMode.Append, FileAccess.Write, FileShare.Read))
         {
-            foreach (ReadOnlyMemory<byte> piece in responses.SelectMany(Record)) { await journal.WriteAsync(piece); }
+            foreach (ReadOnlyMemory<byte> piece in responses.SelectMany(Record)) { await journal.WriteAsync(piece, _abandoned.Token); }
             if (journal.Length < Math.Max(LongestJournal, 2 * _compacted.GetValueOrDefault(file))) { return true; }
         }
-        if (!await JournalCompaction.TryRunAsync(file, typeUrl, Private, CancellationToken.None)) { return false; }
+        if (!await JournalCompaction.TryRunAsync(file, typeUrl, Private, _abandoned.Token)) { return false; }
         _compacted[file] = new FileInfo(file).Length;
         return true;
     }
@@ -263,10 +261,11 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
     private static IEnumerable<ReadOnlyMemory<byte>> Record(Held held) => JournalRecord.Of(held.Response.Kind, held.Message.Length, held.Message.Pieces);
 
     private Task SeenAsync() => AtomicFile.WriteAsync(
-        Path.Combine(_folder, "seen"), System.Text.Encoding.ASCII.GetBytes(time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture)), Private, CancellationToken.None);
+        Path.Combine(_folder, "seen"), System.Text.Encoding.ASCII.GetBytes(time.GetUtcNow().ToString("O", CultureInfo.InvariantCulture)), Private, _abandoned.Token);
 
     private async Task TryAsync(Func<Task> write)
     {
+        _abandoned.Token.ThrowIfCancellationRequested();
         try
         {
             await write();
@@ -292,7 +291,7 @@ internal sealed class ResourceKeeper(string stateDirectory, TimeProvider time, I
         held.Message.Dispose();
     }
 
-    private string FileOf(string typeUrl) => Path.Combine(_folder, XdsTypeUrl.Label(typeUrl) + ".journal");
+    private string FileOf(string typeUrl) => KeptFolder.FileOf(_folder, typeUrl);
 
     private sealed record Held(XdsEnvelope Response, IPieces Message, bool IsBase);
 }

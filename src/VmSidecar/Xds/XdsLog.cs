@@ -163,4 +163,7 @@ internal static partial class XdsLog
 
     [LoggerMessage(53, LogLevel.Information, "istiod at {Address} ended the stream after {Age}; Envoy opens the next one: {Status}\tid={Id}")]
     public static partial void EndedByIstiod(ILogger log, string address, string age, string status, long id);
+
+    [LoggerMessage(54, LogLevel.Warning, "the disk under {Folder} has not answered for {Seconds} s: the agent stops without it, and what Envoy accepted last may be missing there at an offline start")]
+    public static partial void DiskHangs(ILogger log, string folder, string seconds);
 }

@@ -155,10 +155,9 @@ internal sealed class XdsProxy : IComponent, IReplaceable
         await _stop.CancelAsync();
         await close();
         await _ownLoop;
-        await _keeping;
         await _purging;
         _modules?.Dispose();
-        _context.Keeper.Dispose();
+        await KeeperWaits.EndAsync(_context.Keeper, _keeping, _context.Time, _context.Log);
         _completion.TrySetResult();
         _stop.Dispose();
     }

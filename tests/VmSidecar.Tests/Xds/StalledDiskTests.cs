@@ -45,6 +45,65 @@ public sealed class StalledDiskTests : IDisposable
         await EndsAsync(bench, envoy);
     }
 
+    [Fact]
+    public async Task A_stop_gives_the_disk_two_seconds_and_goes_on_without_it()
+    {
+        var bench = new RelayBench(delta: true, names: false, disk: Disk);
+        await bench.Proxy.StartAsync(CancellationToken.None);
+        (PairedCall envoy, PairedCall istiod) = await CutThroughTests.OpenAsync(bench, delta: true, stock: false);
+        await istiod.Server.SayAsync(Clusters(3).Mended);
+        await envoy.Client.SayAsync(XdsMessages.Answer(true, await envoy.Client.ReadAsync(XdsMessageKind.DeltaResponse), null));
+        await istiod.Server.ReadBytesAsync(); // accepted: to be written, once it has all been moved aside
+        await _begun.Task.WaitAsync(Test.Deadline);
+        Task stop = bench.DisposeAsync().AsTask();
+        while (await bench.DelayAsync() != TimeSpan.FromSeconds(2)) { }
+        Assert.False(stop.IsCompleted);
+        bench.Time.Advance(TimeSpan.FromSeconds(2));
+        await stop.WaitAsync(Test.Deadline);
+        Assert.Single(bench.Log.Lines, l => l.Contains($"the disk under {bench.Folder}/xds has not answered for 2 s", StringComparison.Ordinal));
+        Assert.False(_answer.Task.IsCompleted);
+        _answer.SetResult(); // nothing is written any more: the folder is gone, and stays so
+    }
+
+    /// <summary>A file that blocks whoever opens it (a FIFO nobody reads, fifo(7)) stands for a disk that holds the thread itself.</summary>
+    [Fact]
+    public async Task Who_stops_is_not_held_by_a_disk_that_holds_the_thread()
+    {
+        var time = new ManualTimeProvider();
+        var log = new ListLog();
+        var keeper = new ResourceKeeper(_folder, time, log.CreateLogger("xdsproxy")) { IsLive = true };
+        using var stop = new CancellationTokenSource();
+        Task loop = keeper.RunAsync(stop.Token);
+        Directory.CreateDirectory(keeper.Folder);
+        string journal = KeptFolder.FileOf(keeper.Folder, XdsTypeUrl.Cluster);
+        keeper.Begins(XdsTypeUrl.Cluster, holdsNothing: true);
+        Accept(keeper, "n1");
+        while (await time.NextTimerAsync(Test.Deadline) != TimeSpan.FromSeconds(1)) { }
+        time.Advance(TimeSpan.FromSeconds(1));
+        await Test.UntilAsync(() => File.Exists(journal) && File.Exists(Path.Combine(keeper.Folder, "seen")));
+        File.Delete(journal);
+        using (var make = System.Diagnostics.Process.Start("mkfifo", journal)) { await make.WaitForExitAsync(TestContext.Current.CancellationToken); }
+        Accept(keeper, "n2");
+        await stop.CancelAsync().WaitAsync(Test.Deadline);
+        Task end = KeeperWaits.EndAsync(keeper, loop, time, log.CreateLogger("xdsproxy"));
+        while (await time.NextTimerAsync(Test.Deadline) != KeeperWaits.Grace) { }
+        Assert.False(end.IsCompleted);
+        time.Advance(KeeperWaits.Grace);
+        await end.WaitAsync(Test.Deadline);
+        Assert.Single(log.Lines, l => l.Contains("has not answered for 2 s", StringComparison.Ordinal));
+        await using var open = new FileStream(journal, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite); // the disk answers at last; both ways, as that never blocks
+        await Task.WhenAny(loop).WaitAsync(Test.Deadline);
+
+        static void Accept(ResourceKeeper keeper, string nonce)
+        {
+            byte[] response = Talk.Response(true, XdsTypeUrl.Cluster, nonce, [1]);
+            Assert.True(XdsEnvelope.TryRead(XdsMessageKind.DeltaResponse, response, out XdsEnvelope? envelope));
+            keeper.Delivered(envelope, GrpcMessage.Copy(response));
+            Assert.True(XdsEnvelope.TryRead(XdsMessageKind.DeltaRequest, XdsMessages.Answer(true, envelope, null), out XdsEnvelope? answer));
+            keeper.Answered(answer);
+        }
+    }
+
     [Theory, InlineData(true), InlineData(false)]
     public Task What_is_on_its_way_is_read_from_memory(bool lands) => OwnProcess.RunAsync($"{typeof(StalledDiskTests).FullName}.{(lands ? nameof(Landing) : nameof(Failing))}");
 
