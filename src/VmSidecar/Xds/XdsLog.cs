@@ -166,4 +166,7 @@ internal static partial class XdsLog
 
     [LoggerMessage(54, LogLevel.Warning, "the disk under {Folder} has not answered for {Seconds} s: the agent stops without it, and what Envoy accepted last may be missing there at an offline start")]
     public static partial void DiskHangs(ILogger log, string folder, string seconds);
+
+    [LoggerMessage(55, LogLevel.Warning, "the configuration of extension {Name} was not kept: Envoy is given one that it refuses, and turns away what needs it until istiod answers\tid={Id}")]
+    public static partial void ExtensionNotKept(ILogger log, string name, long id);
 }

@@ -54,7 +54,9 @@ internal sealed partial class XdsSession
                 {
                     if (!XdsEnvelope.TryRead(RequestKind, message.Body.Span, out XdsEnvelope? request)) { return NotARequest; }
                     LogRequest(request);
-                    if (answers.To(request, message.Body.Span) is { } response) { await envoy.SendAsync(response, end.Token); }
+                    int unknown = answers.Unknown.Count;
+                    foreach (byte[] response in answers.To(request, message.Body.Span)) { await envoy.SendAsync(response, end.Token); }
+                    foreach (string name in answers.Unknown.Skip(unknown)) { XdsLog.ExtensionNotKept(context.Log, name, id); }
                 }
             }
             return SessionEnd.ByEnvoy(GrpcStatus.Ok);

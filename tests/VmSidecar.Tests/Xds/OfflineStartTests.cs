@@ -127,6 +127,61 @@ public sealed class OfflineStartTests : IDisposable
         Assert.Equal(new ProtoWriter().String(1, XdsTypeUrl.Routes).Message(2, new ProtoWriter().String(1, "80")).ToArray(), kept.ByName["80"]);
     }
 
+    [Theory]
+    [InlineData(false, true), InlineData(true, true)]   // torn in its first record: nothing of the type is kept
+    [InlineData(false, false), InlineData(true, false)] // one of two is kept
+    public async Task Extensions_that_were_not_kept_are_given_as_something_Envoy_refuses_as_their_listener_would_hold_up_all(bool delta, bool torn)
+    {
+        await RecordAsync(delta);
+        byte[] whole = ResponseOf(delta, XdsTypeUrl.Extension, "n", ["kept"]);
+        byte[] record = [.. JournalRecord.Of(Talk.Responses(delta), whole.Length, [whole]).SelectMany(p => p.ToArray())];
+        await File.WriteAllBytesAsync(Path.Combine(_folder, "xds", "ECDS.journal"), torn ? record[..^5] : record);
+        await using var bench = new RelayBench(delta, folder: _folder) { KeepFolder = true };
+        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
+        await bench.StartAsync();
+        bench.Time.Jump(TimeSpan.FromSeconds(4));
+        PairedCall envoy = bench.Envoy(delta);
+        Assert.Equal(1, (await AskAsync(envoy, delta, XdsTypeUrl.Listener, Talk.Node)).Resources);
+        await AskForExtensionsAsync("gone", "kept");
+        if (!torn)
+        {
+            (XdsEnvelope good, KeptResources first) = await ReadAsync(); // apart, and before: a refusal is of all there is in a response
+            Assert.Equal(["kept"], first.ByName.Keys);
+            await envoy.Client.SayAsync(XdsMessages.Answer(delta, good, null));
+        }
+        XdsEnvelope refused = await UnusableAsync("gone");
+        if (torn) { refused = await UnusableAsync("kept"); }
+        await envoy.Client.SayAsync([.. XdsMessages.Answer(delta, refused, "filter config has type URL google.protobuf.Empty"), .. new ProtoWriter().String(3, "gone").String(3, "later").Written.Span]);
+        await UnusableAsync("later"); // the refusal asked for more; what was refused is not given again
+        await envoy.Client.SayAsync(XdsMessages.Subscribe(delta, XdsTypeUrl.Cluster));
+        Assert.Equal(XdsTypeUrl.Cluster, (await ReadAsync()).Response.TypeUrl);
+        Assert.Equal(torn ? 3 : 2, bench.Log.Lines.Count(l => l.Contains("was not kept: Envoy is given one that it refuses", StringComparison.Ordinal)));
+
+        async Task AskForExtensionsAsync(params string[] names)
+        {
+            ProtoWriter asked = new();
+            foreach (string name in names) { asked.String(3, name); }
+            await envoy.Client.SayAsync([.. XdsMessages.Subscribe(delta, XdsTypeUrl.Extension), .. asked.Written.Span]);
+        }
+
+        async Task<(XdsEnvelope Response, KeptResources Content)> ReadAsync()
+        {
+            var content = new KeptResources();
+            byte[] answer = await envoy.Client.ReadBytesAsync();
+            Assert.True(XdsEnvelope.TryRead(Talk.Responses(delta), answer, out XdsEnvelope? response) && content.TryTake(response, answer));
+            return (response, content);
+        }
+
+        async Task<XdsEnvelope> UnusableAsync(string name)
+        {
+            (XdsEnvelope response, KeptResources content) = await ReadAsync();
+            Assert.Equal(XdsTypeUrl.Extension, response.TypeUrl);
+            ProtoWriter config = new ProtoWriter().String(1, name).Message(2, new ProtoWriter().String(1, "type.googleapis.com/google.protobuf.Empty"));
+            Assert.Equal(new ProtoWriter().String(1, XdsTypeUrl.Extension).Message(2, config).ToArray(), Assert.Single(content.ByName).Value);
+            return response;
+        }
+    }
+
     [Fact]
     public async Task A_silent_istiod_is_given_up_and_a_live_one_is_never_overruled()
     {
