@@ -3,6 +3,7 @@ using System.Net.Security;
 using System.Net.Sockets;
 
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -44,6 +45,9 @@ internal sealed record GrpcServerOptions(
 
     /// <summary>What all clients of <see cref="UnixSocket"/> of one sort (<see cref="ReceiveBudgets"/>) may hold in requests beside one of <see cref="MaxReceive"/>, bytes.</summary>
     public int Beside { get; init; } = 64 * 1024 * 1024;
+
+    /// <summary>What may wait in the kernel, bytes, for a client of the agent's own sort (<see cref="ReceiveBudgets"/>) on <see cref="UnixSocket"/>; 0: as much as the kernel gives.</summary>
+    public int SendBuffer { get; init; }
 
     /// <summary>Where the unix socket comes from, when the agent before this one in the process has left it, and where it is noted for the next one.</summary>
     public ListeningSockets Sockets { get; init; } = new();
@@ -140,9 +144,15 @@ internal sealed class GrpcServer(GrpcServerOptions options, IReadOnlyDictionary<
     private void ConfigureUnix(ListenOptions listen)
     {
         listen.Protocols = HttpProtocols.Http2;
-        if (options.AllowsUser is not { } allows) { return; }
-        listen.Use(next => connection => // before HTTP: whoever may not ask is not even heard
-            connection.Features.Get<IConnectionSocketFeature>() is { } feature && PeerCredentials.Of(feature.Socket) is { } peer && !allows(peer.UserId) ? Task.CompletedTask : next(connection));
+        listen.Use(next => connection => Admit(connection) ? next(connection) : Task.CompletedTask); // before HTTP: whoever may not ask is not even heard
+    }
+
+    private bool Admit(ConnectionContext connection)
+    {
+        if (connection.Features.Get<IConnectionSocketFeature>()?.Socket is not { } socket || PeerCredentials.Of(socket) is not { } peer) { return true; }
+        if (options.AllowsUser is { } allows && !allows(peer.UserId)) { return false; }
+        if (options.SendBuffer > 0 && ReceiveBudgets.IsOwn(peer.UserId)) { SendBuffer.Widen(socket, options.SendBuffer); }
+        return true;
     }
 
     private void ConfigureTcp(ListenOptions listen)

@@ -20,5 +20,8 @@ internal sealed class ReceiveBudgets(long most)
     public ReceiveBudget Of(Socket? socket) => Of(socket is null ? null : PeerCredentials.Of(socket)?.UserId);
 
     /// <summary>The budget of a user.</summary>
-    public ReceiveBudget Of(uint? user) => user == 0 || user == PeerCredentials.OwnUserId ? _own : _others;
+    public ReceiveBudget Of(uint? user) => IsOwn(user) ? _own : _others;
+
+    /// <summary>Root or the agent's own user.</summary>
+    public static bool IsOwn(uint? user) => user == 0 || user == PeerCredentials.OwnUserId;
 }

@@ -18,6 +18,8 @@ internal sealed class XdsProxy : IComponent, IReplaceable
 {
     private const int MostAside = 32; // gRPC clients without a proxy, each with a stream to istiod; a client with many channels has one each
 
+    private const int SendBuffer = 2 * 1024 * 1024; // bytes; with the kernel's 208 KiB a large push stops whenever one of the three processes waits for its turn on a busy processor
+
     private static readonly TimeSpan GoodbyeLimit = TimeSpan.FromSeconds(1);
 
     private readonly XdsContext _context;
@@ -61,7 +63,7 @@ internal sealed class XdsProxy : IComponent, IReplaceable
         _own = new AgentStream(_context, _joint, Mode);
         var reflection = new ServerReflection(() => DiscoveryReflection.Descriptor);
         _server = new GrpcServer(
-            GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxRequest ?? options.MaxMessage, MaxReceiveOf = ServerReflection.MaxReceive, Sockets = links.Sockets },
+            GrpcServerOptions.OnSocket("xds", options.Socket) with { MaxReceive = options.MaxRequest ?? options.MaxMessage, MaxReceiveOf = ServerReflection.MaxReceive, SendBuffer = SendBuffer, Sockets = links.Sockets },
             new Dictionary<string, GrpcHandler>(reflection.Methods, StringComparer.Ordinal)
             {
                 [XdsMessages.SotwMethod] = (call, aborted) => ServeAsync(call, delta: false, aborted),
