@@ -1,3 +1,6 @@
+using System.Net;
+using System.Net.Sockets;
+
 using VmSidecar.Envoy;
 using VmSidecar.Lifecycle;
 using VmSidecar.TestKit;
@@ -65,10 +68,10 @@ public sealed class EnvoyReadinessTests
     [Fact]
     public async Task A_dead_admin_port_reads_as_the_classic_agent_says_it()
     {
-        await using AdminDouble admin = await AdminDouble.StartAsync();
-        int port = admin.Port;
-        EnvoyReadiness readiness = Make(admin, null);
-        await admin.DisposeAsync();
+        using var held = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp); // bound and not listening: refused, and nobody else gets the port
+        held.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        int port = ((IPEndPoint)held.LocalEndPoint!).Port;
+        EnvoyReadiness readiness = Make(port, null);
 
         string? problem = await readiness.CheckAsync(CancellationToken.None);
 
@@ -103,9 +106,11 @@ public sealed class EnvoyReadinessTests
         Assert.EndsWith("context deadline exceeded (Client.Timeout exceeded while awaiting headers)", await check.WaitAsync(Test.Deadline), StringComparison.Ordinal);
     }
 
-    private static EnvoyReadiness Make(AdminDouble admin, Published<EnvoyState>? state)
+    private static EnvoyReadiness Make(AdminDouble admin, Published<EnvoyState>? state) => Make(admin.Port, state);
+
+    private static EnvoyReadiness Make(int port, Published<EnvoyState>? state)
     {
         using var fake = new FakeEnvoy("");
-        return new EnvoyReadiness(new EnvoyAdmin(fake.Options with { AdminPort = admin.Port }, new ManualTimeProvider()), state); // its timeouts are of another test
+        return new EnvoyReadiness(new EnvoyAdmin(fake.Options with { AdminPort = port }, new ManualTimeProvider()), state); // its timeouts are of another test
     }
 }
