@@ -32,6 +32,22 @@ internal sealed class ManualTimeProvider : TimeProvider
     /// <summary>As <see cref="NextTimerAsync"/>, but the moment it falls due. A timer that is armed while <see cref="Advance"/> runs others counts from the moment the clock has reached then.</summary>
     public async Task<DateTimeOffset> NextDueAsync(TimeSpan deadline) => (await NextArmedAsync(deadline)).Due;
 
+    /// <summary>Returns when a timer armed with this wait has yet to fall due; waits for one, at most <paramref name="deadline"/> of real time. One that has run or was given up does not count, as it does with <see cref="NextTimerAsync"/>.</summary>
+    public async Task PendingAsync(TimeSpan wait, TimeSpan deadline)
+    {
+        long begin = System.GetTimestamp();
+        while (true)
+        {
+            Task signal;
+            lock (_gate)
+            {
+                if (_timers.Any(t => t.Wait == wait)) { return; }
+                signal = _armedSignal.Task;
+            }
+            await signal.WaitAsync(deadline - System.GetElapsedTime(begin));
+        }
+    }
+
     private async Task<(TimeSpan Wait, DateTimeOffset Due)> NextArmedAsync(TimeSpan deadline)
     {
         long begin = System.GetTimestamp();
@@ -75,6 +91,8 @@ internal sealed class ManualTimeProvider : TimeProvider
 
         public DateTimeOffset Due { get; private set; } = DateTimeOffset.MaxValue;
 
+        public TimeSpan Wait { get; private set; }
+
         public bool Change(TimeSpan dueTime, TimeSpan period)
         {
             lock (owner._gate)
@@ -82,7 +100,7 @@ internal sealed class ManualTimeProvider : TimeProvider
                 _period = period;
                 owner._timers.Remove(this);
                 if (dueTime == Timeout.InfiniteTimeSpan) { return true; }
-                Due = owner._now + dueTime;
+                (Wait, Due) = (dueTime, owner._now + dueTime);
                 owner._timers.Add(this);
                 owner._armed.Enqueue((dueTime, Due));
                 owner._armedSignal.TrySetResult();

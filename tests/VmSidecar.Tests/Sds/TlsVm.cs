@@ -18,7 +18,7 @@ namespace VmSidecar.Tests.Sds;
 
 /// <summary>
 /// One VM's identity from end to end: rotator, SDS socket, and the test data plane's own secret store and TLS policy behind it, so that every
-/// handshake uses the secrets SDS has brought by then. Several may share one istiod and one clock.
+/// handshake uses the secrets SDS has brought by then. Several may share one istiod; each has a clock of its own.
 /// </summary>
 internal sealed class TlsVm : IAsyncDisposable
 {
@@ -29,18 +29,21 @@ internal sealed class TlsVm : IAsyncDisposable
     private readonly CertificateRotator _rotator;
     private volatile TaskCompletionSource _arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private TlsVm(FakeIstiod istiod, ManualTimeProvider time, string account)
+    private TlsVm(FakeIstiod istiod, DateTimeOffset now, string account)
     {
+        Time = new ManualTimeProvider(now);
         IdentityOptions options = Some.Options(_folder, istiod.Target) with { ServiceAccount = account };
         File.WriteAllText(_folder.At("root-cert.pem"), istiod.RootsPem);
         File.WriteAllText(options.TokenFile!, istiod.Tokens.Make(Some.Namespace, account));
-        var use = new Instruments(time, Log, new MetricRegistry());
-        _rotator = new CertificateRotator(options, new IstiodAccess(options, Some.Xds(istiod.Target), time, Log), Secrets, Trust, use);
+        var use = new Instruments(Time, Log, new MetricRegistry());
+        _rotator = new CertificateRotator(options, new IstiodAccess(options, Some.Xds(istiod.Target), Time, Log), Secrets, Trust, use);
         _sds = new SdsServer(new SdsOptions([_folder.At("uds", "socket")], null, new HostPaths(_folder.Path)), Secrets, _rotator.Status, use);
         _store = new SecretStore(BootstrapTo(_folder.At("uds", "socket")), new EnvoyLog(TextWriter.Null, "warning", null), _stop.Token) { Changed = Arrived };
     }
 
     public ListLog Log { get; } = new();
+
+    public ManualTimeProvider Time { get; }
 
     public Published<WorkloadSecrets> Secrets { get; } = new();
 
@@ -56,9 +59,9 @@ internal sealed class TlsVm : IAsyncDisposable
     public int Roots => _store.Roots.Count();
 
     /// <summary>Started, with its first secrets in the data plane.</summary>
-    public static async Task<TlsVm> StartAsync(FakeIstiod istiod, ManualTimeProvider time, string account)
+    public static async Task<TlsVm> StartAsync(FakeIstiod istiod, DateTimeOffset now, string account)
     {
-        var vm = new TlsVm(istiod, time, account);
+        var vm = new TlsVm(istiod, now, account);
         await vm._rotator.StartAsync(CancellationToken.None);
         await vm._sds.StartAsync(CancellationToken.None);
         vm.Tls = new TlsPolicy(Context(), vm._store) { RequireClient = true };
