@@ -170,13 +170,20 @@ run() {
   publish; say "building the lab"; lab_build; lab "$@"
 }
 
-# Runs one xunit.v3 project; adds its counts to PASSED, FAILED, SKIPPED.
+# Runs one xunit.v3 project; adds its counts to PASSED, FAILED, SKIPPED. One that hangs is ended, and what ran then is named.
 PASSED=0 FAILED=0 SKIPPED=0
+SUITE_LIMIT=20m HUNG_AFTER=120
 suite() {
   local name=$1; shift
   local log=out/test-$name.log
   say "$name"
-  dotnet exec "tests/$name/bin/Debug/net10.0/$name.dll" -noColor "$@" >"$log" 2>&1 || true
+  local code=0
+  timeout --kill-after=10s "$SUITE_LIMIT" dotnet exec "tests/$name/bin/Debug/net10.0/$name.dll" -noColor -longRunning "$HUNG_AFTER" "$@" >"$log" 2>&1 || code=$?
+  if [ "$code" -eq 124 ] || [ "$code" -eq 137 ]; then
+    echo "$name did not end within $SUITE_LIMIT; of its tests these were running:"
+    grep -F 'Long Running Test' "$log" | tail -n 10 || true
+    FAILED=$((FAILED + 1))
+  fi
   local line; line=$(grep -E 'Total: [0-9]+, Errors:' "$log" | tail -n 1 || true)
   if [ -z "$line" ]; then tail -40 "$log"; FAILED=$((FAILED + 1)); return; fi
   number() { sed -E "s/.*$1: ([0-9]+).*/\1/" <<<"$line"; }
