@@ -27,7 +27,7 @@ public sealed class AgentEstateTests
             },
             new WorkloadSecrets("chain", "key", "roots", time, time.AddDays(1), time, "0A"));
         using SafeFileHandle memory = left.Write();
-        int copy = Number(Descriptor.Duplicate(memory)!);
+        int copy = Left(memory);
 
         AgentEstate taken = AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = $"{AgentEstate.Version} {copy}" }, out string? problem)!;
         Assert.Null(problem);
@@ -92,7 +92,7 @@ public sealed class AgentEstateTests
     public void Damaged_content_is_nothing(string content)
     {
         using SafeFileHandle memory = SealedMemory.Create("test", System.Text.Encoding.UTF8.GetBytes(content));
-        int copy = Number(Descriptor.Duplicate(memory)!);
+        int copy = Left(memory);
         Assert.Null(AgentEstate.Take(new Dictionary<string, string> { [ChildEnvironment.Inheritance] = $"1 {copy}" }, out string? problem));
         Assert.StartsWith("it is damaged", problem, StringComparison.Ordinal);
     }
@@ -139,7 +139,7 @@ public sealed class AgentEstateTests
     public void OnStrictKernel()
     {
         using SafeFileHandle memory = SealedMemory.Create("test", [1, 2, 3]);
-        Assert.Equal([1, 2, 3], SealedMemory.Take(Number(Descriptor.Duplicate(memory)!)));
+        Assert.Equal([1, 2, 3], SealedMemory.Take(Left(memory)));
     }
 
     [Fact]
@@ -161,4 +161,7 @@ public sealed class AgentEstateTests
     private static extern int MemfdCreate(string name, uint flags);
 
     private static int Number(SafeFileHandle handle) => (int)handle.DangerousGetHandle();
+
+    /// <summary>A further descriptor as a bare number: whoever takes it closes it, and a handle beside it would close whatever has the number by the time it is collected.</summary>
+    private static int Left(SafeFileHandle handle) => Libc.Fcntl(Number(handle), 1030, 3); // F_DUPFD_CLOEXEC
 }
