@@ -32,17 +32,19 @@ internal static class OwnProcess
     {
         using var process = new Process { StartInfo = start };
         process.Start();
-        Task<string> output = process.StandardOutput.ReadToEndAsync(), errors = process.StandardError.ReadToEndAsync();
+        Task<string[]> words = Task.WhenAll(process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
         using var limit = new CancellationTokenSource(Test.Deadline * LongestRun);
         try { await process.WaitForExitAsync(limit.Token); }
         catch (OperationCanceledException)
         {
             process.Kill(entireProcessTree: true);
-            throw new TimeoutException($"{method} did not end in its own process\n{await output}\n{await errors}");
+            throw new TimeoutException($"{method} did not end in its own process\n{await SaidAsync()}");
         }
-        string said = await output + await errors;
+        string said = await SaidAsync();
         Assert.True(process.ExitCode == 0, said);
         Assert.Contains("Total: 1, Errors: 0, Failed: 0, Skipped: 0, Not Run: 0", said, StringComparison.Ordinal);
+
+        async Task<string> SaidAsync() => string.Concat(await words.WaitAsync(Test.Deadline)); // what it has started may hold its pipes
     }
 
     private static ProcessStartInfo StartInfo(string method, string[] within)

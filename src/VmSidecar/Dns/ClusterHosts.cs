@@ -10,7 +10,6 @@ namespace VmSidecar.Dns;
 /// </summary>
 internal sealed class ClusterHosts(IServiceHostSink sink, ServicePorts ports)
 {
-
     // envoy.service.discovery.v3: both kinds of response have their resources in 2; Resource.resource is 2; Any.value is 2
     private const int Resources = 2, ResourceAny = 2, AnyValue = 2, RemovedResources = 6;
     private const int ClusterName = 1, ClusterType = 2;  // envoy.config.cluster.v3.Cluster

@@ -5,7 +5,6 @@ using Microsoft.AspNetCore.Http;
 
 using VmSidecar.Commands;
 using VmSidecar.Linux.Processes;
-
 using VmSidecar.TestKit;
 
 using Xunit;

@@ -75,11 +75,7 @@ public sealed class OfflineStartTests : IDisposable
     public async Task What_is_too_old_is_not_served()
     {
         await RecordAsync(delta: true);
-        await using var bench = new RelayBench(delta: true, folder: _folder) { KeepFolder = true };
-        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
-        bench.Time.Jump(TimeSpan.FromHours(25));
-        await bench.StartAsync();
-        bench.Time.Jump(TimeSpan.FromSeconds(4));
+        await using RelayBench bench = await CutOffAsync(delta: true, after: TimeSpan.FromHours(25));
         Assert.Equal(GrpcStatusCode.Unavailable, (await bench.Envoy(delta: true).Ended.WaitAsync(Test.Deadline)).Code);
         Assert.Contains(bench.Log.Lines, l => l.Contains("more than the 24 h allowed", StringComparison.Ordinal));
     }
@@ -89,10 +85,7 @@ public sealed class OfflineStartTests : IDisposable
     {
         await RecordAsync(delta: true);
         await File.AppendAllTextAsync(Path.Combine(_folder, "xds", "CDS.journal"), "this is no record");
-        await using var bench = new RelayBench(delta: true, folder: _folder) { KeepFolder = true };
-        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
-        await bench.StartAsync();
-        bench.Time.Jump(TimeSpan.FromSeconds(4));
+        await using RelayBench bench = await CutOffAsync(delta: true);
         await bench.Envoy(delta: true).Ended.WaitAsync(Test.Deadline);
         Assert.Contains(bench.Log.Lines, l => l.Contains("CDS.journal is damaged", StringComparison.Ordinal));
     }
@@ -111,10 +104,7 @@ public sealed class OfflineStartTests : IDisposable
             byte[] record = [.. JournalRecord.Of(Talk.Responses(delta), whole.Length, [whole]).SelectMany(p => p.ToArray())];
             await File.WriteAllBytesAsync(journal, record[..^5]);
         }
-        await using var bench = new RelayBench(delta, folder: _folder) { KeepFolder = true };
-        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
-        await bench.StartAsync();
-        bench.Time.Jump(TimeSpan.FromSeconds(4));
+        await using RelayBench bench = await CutOffAsync(delta);
         PairedCall envoy = bench.Envoy(delta);
         Assert.Equal(1, (await AskAsync(envoy, delta, XdsTypeUrl.Listener, Talk.Node)).Resources);
         await envoy.Client.SayAsync([.. XdsMessages.Subscribe(delta, XdsTypeUrl.Routes), .. new ProtoWriter().String(3, "80").String(3, "8080").Written.Span]);
@@ -136,10 +126,7 @@ public sealed class OfflineStartTests : IDisposable
         byte[] whole = ResponseOf(delta, XdsTypeUrl.Extension, "n", ["kept"]);
         byte[] record = [.. JournalRecord.Of(Talk.Responses(delta), whole.Length, [whole]).SelectMany(p => p.ToArray())];
         await File.WriteAllBytesAsync(Path.Combine(_folder, "xds", "ECDS.journal"), torn ? record[..^5] : record);
-        await using var bench = new RelayBench(delta, folder: _folder) { KeepFolder = true };
-        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
-        await bench.StartAsync();
-        bench.Time.Jump(TimeSpan.FromSeconds(4));
+        await using RelayBench bench = await CutOffAsync(delta);
         PairedCall envoy = bench.Envoy(delta);
         Assert.Equal(1, (await AskAsync(envoy, delta, XdsTypeUrl.Listener, Talk.Node)).Resources);
         await AskForExtensionsAsync("gone", "kept");
@@ -203,6 +190,17 @@ public sealed class OfflineStartTests : IDisposable
         await bench.Istiod.NextAsync();
         bench.Time.Advance(TimeSpan.FromMinutes(1)); // silent again, but this is no boot any more
         Assert.False(live.Ended.IsCompleted);
+    }
+
+    /// <summary>An agent on what was recorded, so long after, that has looked for istiod in vain for long enough.</summary>
+    private async Task<RelayBench> CutOffAsync(bool delta, TimeSpan after = default)
+    {
+        var bench = new RelayBench(delta, folder: _folder) { KeepFolder = true };
+        bench.Istiod.Refuse = new GrpcStatus(GrpcStatusCode.Unavailable, "connect: no route to host");
+        bench.Time.Jump(after);
+        await bench.StartAsync();
+        bench.Time.Jump(TimeSpan.FromSeconds(4));
+        return bench;
     }
 
     /// <summary>A good day: Envoy accepts two clusters (and refuses a push of three), one listener, endpoints.</summary>

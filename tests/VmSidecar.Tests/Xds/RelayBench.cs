@@ -23,11 +23,11 @@ internal sealed class RelayBench : IAsyncDisposable
 {
     private readonly List<Task> _served = [];
     private int _wrongProtocol;
-    private readonly string _folder = Directory.CreateTempSubdirectory("vsc-xds-").FullName;
+    private readonly string _folder;
 
     public RelayBench(bool? delta = null, bool names = true, bool trust = false, string? folder = null, int maxMessage = 200 * 1024 * 1024, IWasmModules? modules = null, int largeMessage = 256 * 1024, Func<IReadOnlyList<VmSidecar.Dns.VipService>>? vips = null, SpillDisk? disk = null)
     {
-        _folder = folder ?? _folder;
+        _folder = folder ?? Directory.CreateTempSubdirectory("vsc-xds-").FullName;
         var node = new NodeOptions("sidecar~10.99.0.2~vm1.vm-ns~vm-ns.svc.cluster.local", "vm-app.vm-ns", "eu", "eu-1", "", Metadata, ["10.99.0.2"]);
         Options = new XdsOptions
         {
