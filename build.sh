@@ -178,7 +178,7 @@ suite() {
   local log=out/test-$name.log
   say "$name"
   local code=0
-  timeout --kill-after=10s "$SUITE_LIMIT" dotnet exec "tests/$name/bin/Debug/net10.0/$name.dll" -noColor -longRunning "$HUNG_AFTER" "$@" >"$log" 2>&1 || code=$?
+  timeout --foreground --kill-after=10s "$SUITE_LIMIT" dotnet exec "tests/$name/bin/Debug/net10.0/$name.dll" -noColor -longRunning "$HUNG_AFTER" "$@" >"$log" 2>&1 || code=$?
   if [ "$code" -eq 124 ] || [ "$code" -eq 137 ]; then
     echo "$name did not end within $SUITE_LIMIT; of its tests these were running:"
     grep -F 'Long Running Test' "$log" | tail -n 10 || true
