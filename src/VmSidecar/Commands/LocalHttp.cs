@@ -1,5 +1,7 @@
 using System.Net.Sockets;
 
+using VmSidecar.Linux.Sockets;
+
 namespace VmSidecar.Commands;
 
 /// <summary>HTTP to this host's own ports, for the verbs. No proxy settings, no redirects.</summary>
@@ -23,7 +25,7 @@ internal static class LocalHttp
         {
             return (0, "", $"no answer from {request.RequestUri!.Authority} within {timeout.TotalSeconds:0.###} s");
         }
-        catch (Exception e) when (e is HttpRequestException or IOException or InvalidOperationException) // the last: of a charset nobody knows
+        catch (Exception e) when (PeerFailure.Is(e) || e is InvalidOperationException) // the last: of a charset nobody knows
         {
             return (0, "", Describe(e, request.RequestUri!));
         }

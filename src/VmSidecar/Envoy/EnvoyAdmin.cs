@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 
 using VmSidecar.Configuration;
+using VmSidecar.Linux.Sockets;
 
 namespace VmSidecar.Envoy;
 
@@ -56,7 +57,7 @@ internal sealed class EnvoyAdmin(EnvoyOptions options, TimeProvider time) : IDis
         {
             return new AdminReply(null, Problem(method, pathAndQuery, "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"));
         }
-        catch (Exception e) when (e is HttpRequestException or IOException)
+        catch (Exception e) when (PeerFailure.Is(e))
         {
             return new AdminReply(null, Problem(method, pathAndQuery, Describe(e)));
         }

@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.Http.Headers;
 
+using VmSidecar.Linux.Sockets;
+
 namespace VmSidecar.Grpc;
 
 /// <summary>
@@ -190,5 +192,5 @@ internal sealed class GrpcClientCall(HttpRequestMessage request, GrpcRequestCont
         headers.NonValidated.TryGetValues(name, out HeaderStringValues values) && values.Count > 0 ? values.First() : null;
 
     private static bool IsTransport(Exception e) =>
-        e is HttpRequestException or IOException or OperationCanceledException or GrpcException or ObjectDisposedException or InvalidOperationException;
+        PeerFailure.Is(e) || e is OperationCanceledException or GrpcException or ObjectDisposedException or InvalidOperationException;
 }

@@ -5,6 +5,7 @@ using System.Net.Security;
 using System.Net.Sockets;
 
 using VmSidecar.Configuration;
+using VmSidecar.Linux.Sockets;
 
 namespace VmSidecar.Health;
 
@@ -61,7 +62,7 @@ internal sealed class HttpProber : IProber, IDisposable
         {
             return $"Get \"{_uri}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
         }
-        catch (Exception e) when (e is HttpRequestException or IOException or FormatException) // the last: a header that cannot be sent
+        catch (Exception e) when (PeerFailure.Is(e) || e is FormatException) // the last: a header that cannot be sent
         {
             return $"Get \"{_uri}\": {Describe(e)}";
         }

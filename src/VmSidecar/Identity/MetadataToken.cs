@@ -1,5 +1,7 @@
 using System.Net;
 
+using VmSidecar.Linux.Sockets;
+
 namespace VmSidecar.Identity;
 
 /// <summary>
@@ -27,6 +29,6 @@ internal sealed class MetadataToken(string host, string trustDomain) : ITokenSou
             return TokenClaims.TryParse(token, out _) ? (token, "") : (null, "its answer is no JWT");
         }
         catch (TaskCanceledException) when (!stop.IsCancellationRequested) { return (null, $"no answer within {Limit.TotalSeconds:0} s"); }
-        catch (Exception e) when (e is HttpRequestException or UriFormatException) { return (null, e.Message); }
+        catch (Exception e) when (PeerFailure.Is(e) || e is UriFormatException) { return (null, e.Message); }
     }
 }

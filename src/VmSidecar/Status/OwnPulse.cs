@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.Sockets;
 
+using VmSidecar.Linux.Sockets;
+
 namespace VmSidecar.Status;
 
 /// <summary>
@@ -34,7 +36,7 @@ internal sealed class OwnPulse(Func<int> statusPort, Func<IPEndPoint?> dns, Time
         {
             return $"{what} does not answer within {Limit.TotalSeconds:0} s";
         }
-        catch (Exception e) when (e is SocketException or HttpRequestException or IOException)
+        catch (Exception e) when (PeerFailure.Is(e))
         {
             return $"{what}: {e.Message}";
         }
@@ -49,8 +51,16 @@ internal sealed class OwnPulse(Func<int> statusPort, Func<IPEndPoint?> dns, Time
             using HttpResponseMessage answer = await http.SendAsync(question, stop);
             answer.EnsureSuccessStatusCode();
         }
-        catch (HttpRequestException e) when (e.StatusCode is null && e.HttpRequestError != HttpRequestError.ConnectionError) { } // turned away at the limit of connections: it lives
+        catch (Exception e) when (IsTurnedAway(e)) { } // at the limit of connections: it lives
     }
+
+    /// <summary>Somebody has taken the connection and closed it, at once or later.</summary>
+    private static bool IsTurnedAway(Exception e) => e switch
+    {
+        HttpRequestException { StatusCode: null } http => http.HttpRequestError != HttpRequestError.ConnectionError || http.InnerException is SocketException { SocketErrorCode: SocketError.ConnectionReset },
+        SocketException socket => socket.SocketErrorCode == SocketError.NotConnected,
+        _ => false,
+    };
 
     private static async Task AskDnsAsync(IPEndPoint endpoint, CancellationToken stop)
     {

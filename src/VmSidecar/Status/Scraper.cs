@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.Sockets;
 
+using VmSidecar.Linux.Sockets;
+
 namespace VmSidecar.Status;
 
 /// <summary>What is passed on from the scraper's request.</summary>
@@ -61,7 +63,7 @@ internal sealed class Scraper : IScraper, IDisposable
         {
             return (null, $"error scraping http://localhost:{port}{pathAndQuery}: context deadline exceeded");
         }
-        catch (Exception e) when (e is HttpRequestException or IOException or UriFormatException)
+        catch (Exception e) when (PeerFailure.Is(e) || e is UriFormatException)
         {
             return (null, $"error scraping http://localhost:{port}{pathAndQuery}: {e.Message}");
         }

@@ -4,6 +4,7 @@ using System.Net.Security;
 using System.Security.Cryptography;
 
 using VmSidecar.Configuration;
+using VmSidecar.Linux.Sockets;
 
 namespace VmSidecar.Wasm;
 
@@ -70,7 +71,7 @@ internal sealed class ModuleHttp : IDisposable
             }
             return bytes.ToArray();
         }
-        catch (Exception e) when (e is IOException or HttpRequestException)
+        catch (Exception e) when (PeerFailure.Is(e))
         {
             throw new ModuleException(ModuleFailure.Manifest, $"{what} broke off: {e.Message}", e);
         }
@@ -97,7 +98,7 @@ internal sealed class ModuleHttp : IDisposable
                 await output.WriteAsync(buffer.AsMemory(0, read), stop);
             }
         }
-        catch (Exception e) when (e is IOException or HttpRequestException)
+        catch (Exception e) when (PeerFailure.Is(e))
         {
             throw new ModuleException(ModuleFailure.Download, $"the download broke off: {e.Message}", e);
         }
@@ -127,7 +128,7 @@ internal sealed class ModuleHttp : IDisposable
         {
             throw blocked; // no attempt can help
         }
-        catch (Exception e) when (e is HttpRequestException or IOException)
+        catch (Exception e) when (PeerFailure.Is(e))
         {
             return (null, new ModuleException(ModuleFailure.Download, $"{request.RequestUri!.Authority}: {e.InnerException?.Message ?? e.Message}", e));
         }
