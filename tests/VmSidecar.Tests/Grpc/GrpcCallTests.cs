@@ -51,8 +51,8 @@ public sealed class GrpcCallTests
     [Fact]
     public async Task A_call_opens_and_takes_messages_while_the_server_has_sent_nothing()
     {
-        var received = new TaskCompletionSource<string>();
-        var release = new TaskCompletionSource();
+        var received = new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var release = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (call, aborted) =>
         {
             using (GrpcMessage? message = await call.ReadAsync(aborted)) { received.SetResult(Encoding.UTF8.GetString(message!.Body.Span)); }
@@ -187,7 +187,7 @@ public sealed class GrpcCallTests
     [Fact]
     public async Task A_reader_that_does_not_read_stops_the_sender()
     {
-        var release = new TaskCompletionSource();
+        var release = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         int counted = 0;
         await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (call, aborted) =>
         {

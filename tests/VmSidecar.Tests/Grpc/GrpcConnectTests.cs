@@ -210,7 +210,7 @@ public sealed class GrpcConnectTests
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
-        var opened = new TaskCompletionSource();
+        var opened = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         Task serving = ServeAsync();
         await using var channel = new GrpcChannel(GrpcChannelOptions.For(listener.LocalEndpoint.ToString()!));
         await using IGrpcClientCall call = await channel.OpenAsync(GrpcPair.Method, [], default).WaitAsync(Test.Deadline);

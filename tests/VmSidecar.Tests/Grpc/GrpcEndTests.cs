@@ -11,8 +11,8 @@ public sealed class GrpcEndTests
     [Fact]
     public async Task Disposing_the_call_fires_the_handlers_token()
     {
-        var entered = new TaskCompletionSource();
-        var gone = new TaskCompletionSource();
+        var entered = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var gone = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (call, aborted) =>
         {
             entered.SetResult();
@@ -29,7 +29,7 @@ public sealed class GrpcEndTests
     [Fact]
     public async Task Disposing_the_call_after_the_first_message_fires_the_handlers_token_too()
     {
-        var gone = new TaskCompletionSource();
+        var gone = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (call, aborted) =>
         {
             await using (aborted.Register(gone.SetResult)) { return await GrpcPair.EchoAsync(call, aborted); }
@@ -76,7 +76,7 @@ public sealed class GrpcEndTests
     [Theory, InlineData(1), InlineData(100_000)] // beyond the client's window of 64 KiB, not beyond one piece
     public async Task A_stop_while_a_whole_message_is_on_its_way_costs_neither_message_nor_status(int length)
     {
-        var sending = new TaskCompletionSource();
+        var sending = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (call, aborted) =>
         {
             ValueTask sent = call.SendAsync(new byte[length], aborted); // returns here while flow control holds it
@@ -97,8 +97,8 @@ public sealed class GrpcEndTests
     [Fact]
     public async Task A_handler_that_will_not_end_is_aborted_when_the_time_is_up_and_the_client_gets_a_status()
     {
-        var entered = new TaskCompletionSource();
-        var never = new TaskCompletionSource();
+        var entered = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var never = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (_, _) =>
         {
             entered.SetResult();
@@ -119,8 +119,8 @@ public sealed class GrpcEndTests
     [Fact]
     public async Task A_deadline_is_sent_and_kept_on_both_sides()
     {
-        TaskCompletionSource entered = new();
-        var gone = new TaskCompletionSource<string?>();
+        TaskCompletionSource entered = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        var gone = new TaskCompletionSource<string?>(TaskCreationOptions.RunContinuationsAsynchronously);
         await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (call, aborted) =>
         {
             entered.TrySetResult();
@@ -152,7 +152,7 @@ public sealed class GrpcEndTests
     [Fact]
     public async Task Cancelling_a_unary_call_is_a_cancellation_and_not_a_status()
     {
-        var entered = new TaskCompletionSource();
+        var entered = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using GrpcPair pair = await GrpcPair.OverUnixAsync(async (call, aborted) =>
         {
             entered.SetResult();

@@ -18,7 +18,7 @@ public sealed class CaptureKeeperTests
         await using CaptureLab lab = await CaptureLab.CreateAsync();
         await lab.Runner().ApplyAsync(CaptureLab.Options with { ProxyPort = 16001 }, CancellationToken.None); // of a run that was killed
         var time = new ManualTimeProvider();
-        var ready = new TaskCompletionSource();
+        var ready = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         using CaptureKeeper keeper = Make(lab, s_watch, ready.Task, time, () => true);
         await keeper.StartAsync(CancellationToken.None);
         Assert.DoesNotContain("vmsidecar:", await lab.SaveAsync(), StringComparison.Ordinal);

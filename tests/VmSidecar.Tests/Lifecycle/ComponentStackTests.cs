@@ -81,7 +81,7 @@ public sealed class ComponentStackTests
 
     private sealed class Part(string name, List<string> events, bool startFails = false, bool stopHangs = false) : IComponent
     {
-        private readonly TaskCompletionSource _end = new();
+        private readonly TaskCompletionSource _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public string Name => name;
 

@@ -47,7 +47,7 @@ public sealed class HostileRegistryTests : IAsyncLifetime
         {
             http.Response.ContentLength = mebibytes * 1024L * 1024;
             await http.Response.Body.FlushAsync(); // the head alone
-            var gone = new TaskCompletionSource();
+            var gone = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             await using CancellationTokenRegistration end = http.RequestAborted.Register(gone.SetResult);
             await gone.Task;
         };

@@ -125,7 +125,7 @@ public sealed class JointSeatTests
     public async Task The_kernel_tells_who_is_at_the_other_end_of_the_socket()
     {
         string path = Path.Combine(Directory.CreateTempSubdirectory("vsc-peer-").FullName, "s");
-        var seen = new TaskCompletionSource<PeerProcess>();
+        var seen = new TaskCompletionSource<PeerProcess>(TaskCreationOptions.RunContinuationsAsynchronously);
         using var server = new GrpcServer(
             GrpcServerOptions.OnSocket("peer", path),
             new Dictionary<string, GrpcHandler>(StringComparer.Ordinal) { ["/a/b"] = (call, _) => { seen.SetResult(call.Process); return Task.FromResult(GrpcStatus.Ok); } },

@@ -65,7 +65,7 @@ public sealed class WasmConverterTests
     [Theory, InlineData(false), InlineData(true)]
     public async Task A_fetch_holds_only_its_own_type_and_keeps_the_order_within_it(bool delta)
     {
-        var modules = new Modules { Gate = new TaskCompletionSource<WasmModuleResult>() };
+        var modules = new Modules { Gate = new TaskCompletionSource<WasmModuleResult>(TaskCreationOptions.RunContinuationsAsynchronously) };
         await using var bench = new RelayBench(delta, names: false, modules: modules);
         PairedCall envoy = bench.Envoy(delta), istiod = await bench.Istiod.NextAsync();
         await envoy.Client.SayAsync(XdsMessages.Subscribe(delta, XdsTypeUrl.Extension, Talk.Node));
@@ -97,7 +97,7 @@ public sealed class WasmConverterTests
     [Fact]
     public async Task A_stream_that_ends_does_not_wait_for_a_fetch()
     {
-        await using var bench = new RelayBench(delta: true, names: false, modules: new Modules { Gate = new TaskCompletionSource<WasmModuleResult>() });
+        await using var bench = new RelayBench(delta: true, names: false, modules: new Modules { Gate = new TaskCompletionSource<WasmModuleResult>(TaskCreationOptions.RunContinuationsAsynchronously) });
         PairedCall envoy = bench.Envoy(delta: true), istiod = await bench.Istiod.NextAsync();
         await envoy.Client.SayAsync(XdsMessages.Subscribe(true, XdsTypeUrl.Extension, Talk.Node));
         await istiod.Server.SayAsync(Talk.Response(true, XdsTypeUrl.Extension, "e1", Filter(false, false, Remote(false), false)));
