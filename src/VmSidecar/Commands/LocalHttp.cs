@@ -25,7 +25,7 @@ internal static class LocalHttp
         {
             return (0, "", $"no answer from {request.RequestUri!.Authority} within {timeout.TotalSeconds:0.###} s");
         }
-        catch (Exception e) when (PeerFailure.Is(e) || e is InvalidOperationException) // the last: of a charset nobody knows
+        catch (Exception e) when (PeerFailure.Is(e) || e is InvalidOperationException or NotSupportedException) // the last two: of a charset nobody knows
         {
             return (0, "", Describe(e, request.RequestUri!));
         }

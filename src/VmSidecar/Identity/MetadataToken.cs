@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text;
 
 using VmSidecar.Linux.Sockets;
 
@@ -25,7 +26,7 @@ internal sealed class MetadataToken(string host, string trustDomain) : ITokenSou
             request.Headers.Add("Metadata-Flavor", "Google");
             using HttpResponseMessage answer = await http.SendAsync(request, stop);
             if (answer.StatusCode != HttpStatusCode.OK) { return (null, $"it answers {(int)answer.StatusCode}"); }
-            string token = (await answer.Content.ReadAsStringAsync(stop)).Trim();
+            string token = Encoding.UTF8.GetString(await answer.Content.ReadAsByteArrayAsync(stop)).Trim(); // whatever charset it claims: a token is ASCII
             return TokenClaims.TryParse(token, out _) ? (token, "") : (null, "its answer is no JWT");
         }
         catch (TaskCanceledException) when (!stop.IsCancellationRequested) { return (null, $"no answer within {Limit.TotalSeconds:0} s"); }

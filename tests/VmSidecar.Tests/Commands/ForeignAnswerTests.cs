@@ -25,6 +25,7 @@ public sealed class ForeignAnswerTests
     [InlineData("""{"names":{"fromDisk":"x","hosts":[1],"taken":{}}}""", 0)]
     [InlineData("""{"istiod":{"types":[1,"x",{"error":1}],"leftOut":[null,{}],"since":1},"certificate":{"until":[]},"envoy":{"phase":1,"starts":"x","pid":{}}}""", 0)]
     [InlineData("{}", 3, "text/plain; charset=utf8x")]
+    [InlineData("{}", 3, "text/plain; charset=utf-7")]
     public async Task Status_of_anything_has_an_exit_code(string body, int exit, string type = "application/json")
     {
         await using WebApplication app = await HttpDouble.ServeAsync(http =>

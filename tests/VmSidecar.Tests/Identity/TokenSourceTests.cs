@@ -39,6 +39,8 @@ public sealed class TokenSourceTests
     [Theory]
     [InlineData("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "it answers 404")]
     [InlineData("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "its answer is no JWT")]
+    [InlineData("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=windows-1252\r\nContent-Length: 5\r\n\r\nhello", "its answer is no JWT")] // .NET knows neither of these two
+    [InlineData("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-7\r\nContent-Length: 5\r\n\r\nhello", "its answer is no JWT")]
     [InlineData("", "")] // closes without a word: the reason is the framework's
     public async Task A_metadata_server_without_a_token_is_named_with_its_answer(string answer, string expected)
     {
