@@ -33,30 +33,25 @@ internal sealed class ManualTimeProvider : TimeProvider
     public async Task<DateTimeOffset> NextDueAsync(TimeSpan deadline) => (await NextArmedAsync(deadline)).Due;
 
     /// <summary>Returns when a timer armed with this wait has yet to fall due; waits for one, at most <paramref name="deadline"/> of real time. One that has run or was given up does not count, as it does with <see cref="NextTimerAsync"/>.</summary>
-    public async Task PendingAsync(TimeSpan wait, TimeSpan deadline)
-    {
-        long begin = System.GetTimestamp();
-        while (true)
-        {
-            Task signal;
-            lock (_gate)
-            {
-                if (_timers.Any(t => t.Wait == wait)) { return; }
-                signal = _armedSignal.Task;
-            }
-            await signal.WaitAsync(deadline - System.GetElapsedTime(begin));
-        }
-    }
+    public Task PendingAsync(TimeSpan wait, TimeSpan deadline) => UntilArmedAsync(() => _timers.Any(t => t.Wait == wait), deadline);
 
     private async Task<(TimeSpan Wait, DateTimeOffset Due)> NextArmedAsync(TimeSpan deadline)
     {
+        (TimeSpan, DateTimeOffset) armed = default;
+        await UntilArmedAsync(() => _armed.TryDequeue(out armed), deadline);
+        return armed;
+    }
+
+    /// <summary>Looks, under the gate, now and whenever a timer is armed.</summary>
+    private async Task UntilArmedAsync(Func<bool> found, TimeSpan deadline)
+    {
         long begin = System.GetTimestamp();
         while (true)
         {
             Task signal;
             lock (_gate)
             {
-                if (_armed.TryDequeue(out (TimeSpan, DateTimeOffset) armed)) { return armed; }
+                if (found()) { return; }
                 signal = _armedSignal.Task;
             }
             await signal.WaitAsync(deadline - System.GetElapsedTime(begin));

@@ -162,6 +162,12 @@ public sealed class AgentEstateTests
 
     private static int Number(SafeFileHandle handle) => (int)handle.DangerousGetHandle();
 
-    /// <summary>A further descriptor as a bare number: whoever takes it closes it, and a handle beside it would close whatever has the number by the time it is collected.</summary>
-    private static int Left(SafeFileHandle handle) => Libc.Fcntl(Number(handle), 1030, 3); // F_DUPFD_CLOEXEC
+    /// <summary>A further descriptor as a bare number: whoever takes it closes it, and a handle that still owned it would close whatever has the number by the time it is collected.</summary>
+    private static int Left(SafeFileHandle handle)
+    {
+        SafeFileHandle copy = Descriptor.Duplicate(handle)!;
+        int number = Number(copy);
+        copy.SetHandleAsInvalid();
+        return number;
+    }
 }

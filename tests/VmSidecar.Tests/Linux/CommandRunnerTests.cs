@@ -69,7 +69,7 @@ public sealed class CommandRunnerTests
         string mark = Path.GetTempFileName();
         Task<CommandResult> running = new CommandRunner(TimeSpan.FromSeconds(5), time).RunAsync("sh", ["-c", $"sleep 600 & echo $! > {mark}; wait"], "", CancellationToken.None);
         Assert.Equal(TimeSpan.FromSeconds(5), await time.NextTimerAsync(Test.Deadline));
-        while (new FileInfo(mark).Length == 0) { await Task.Yield(); }
+        await Test.UntilAsync(() => new FileInfo(mark).Length > 0);
         time.Advance(TimeSpan.FromSeconds(5));
         CommandResult done = await running.WaitAsync(Test.Deadline);
         Assert.Equal(CommandResult.TimedOut, done.ExitCode);
@@ -83,7 +83,7 @@ public sealed class CommandRunnerTests
         using var stop = new CancellationTokenSource();
         string mark = Path.GetTempFileName();
         Task<CommandResult> running = _runner.RunAsync("sh", ["-c", $"echo $$ > {mark}; exec sleep 600"], "", stop.Token);
-        while (new FileInfo(mark).Length == 0) { await Task.Yield(); }
+        await Test.UntilAsync(() => new FileInfo(mark).Length > 0);
         await stop.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => running.WaitAsync(Test.Deadline));
         await GoneAsync(mark);
